@@ -1,0 +1,102 @@
+"""What every backbone shares: its table of variants, freezing, norm evaluation and activation checkpointing."""
+
+import copy
+import difflib
+from collections.abc import Callable, Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ['BaseBackbone', 'resolve_arch', 'resolve_out_indices']
+
+
+def resolve_arch(arch: str | dict, arch_zoo: dict[str, dict]) -> dict:
+    """Returns the settings of a variant: a copy of a row of the table, or of the dict that stands in for one."""
+    allowed = set().union(*arch_zoo.values())
+    if isinstance(arch, str):
+        if arch not in arch_zoo:
+            near = difflib.get_close_matches(arch, arch_zoo, n=1)
+            hint = f' (did you mean {near[0]!r}?)' if near else ''
+            raise ValueError(
+                f'arch must be one of {sorted(arch_zoo)} or a dict, got {arch!r}{hint}'
+            )
+        return copy.deepcopy(arch_zoo[arch])
+    if not isinstance(arch, dict):
+        raise ValueError(f'arch must be one of {sorted(arch_zoo)} or a dict, got {arch!r}')
+    unknown = set(arch) - allowed
+    if unknown:
+        raise ValueError(
+            f'arch as a dict may have the keys {sorted(allowed)}, got {sorted(unknown)} too'
+        )
+    return copy.deepcopy(arch)
+
+
+def resolve_out_indices(out_indices: int | Sequence[int], num_outputs: int) -> tuple[int, ...]:
+    """Returns ``out_indices`` as a tuple of positions in ``range(num_outputs)``; negative ones count from the end."""
+    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    for index in indices:
+        if not -num_outputs <= index < num_outputs:
+            raise ValueError(
+                f'out_indices must lie in [{-num_outputs}, {num_outputs}), got {out_indices}'
+            )
+    return tuple(index % num_outputs for index in indices)
+
+
+class BaseBackbone(BaseModule):
+    """Base of all backbones.
+
+    A subclass builds its modules, says with ``freezable_stages`` what ``frozen_stages`` counts, and calls its blocks
+    through ``run_block`` so that ``with_cp`` applies to each.
+
+    Args:
+        frozen_stages: -1 freezes nothing, 0 the stem, n > 0 the stem and the first n stages (of a columnar model: blocks).
+        norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
+        with_cp: Whether blocks recompute their activations in the backward pass to save memory.
+        init_cfg: Initialisation config of mmengine.
+    """
+
+    def __init__(
+        self,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+        """The stem's modules and parameters, then those of each stage."""
+        raise NotImplementedError(f'{type(self).__name__} does not say what frozen_stages counts')
+
+    def run_block(self, block: Callable, *args: Tensor | tuple | None) -> Tensor | tuple:
+        """Calls a block, keeping only its inputs for the backward pass when ``with_cp`` is set."""
+        if self.with_cp and self.training:
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+    def train(self, mode: bool = True) -> 'BaseBackbone':
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        stages = self.freezable_stages()
+        if self.frozen_stages >= len(stages):
+            raise ValueError(
+                f'frozen_stages must lie in [-1, {len(stages) - 1}] for {type(self).__name__}, got {self.frozen_stages}'
+            )
+        for member in (member for stage in stages[: self.frozen_stages + 1] for member in stage):
+            member.requires_grad_(False)
+            if isinstance(member, nn.Module):
+                member.eval()
