@@ -1,4 +1,3 @@
 from .base import BaseBackbone
-from .plain_mamba import PlainMamba
 
-__all__ = ['BaseBackbone', 'PlainMamba']
+__all__ = ['BaseBackbone']
