@@ -1,4 +1,13 @@
 from .drop_path import drop_path, drop_path_rates
-from .norm import LayerNorm2d
+from .norm import LayerNorm2d, build_norm2d
+from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
-__all__ = ['LayerNorm2d', 'drop_path', 'drop_path_rates']
+__all__ = [
+    'LayerNorm2d',
+    'build_norm2d',
+    'drop_path',
+    'drop_path_rates',
+    'init_dt_proj_',
+    'initial_A_log',
+    'resolve_dt_rank',
+]
