@@ -1,8 +1,8 @@
 """Child registries of mmengine's roots, in the scope ``mmvmamba``.
 
-Configs name our types ``mmvmamba.PlainMamba``; the prefix makes mmengine import this module, and the ``locations`` import
-what is registered. mmengine turns an ``ImportError`` raised here into "not in the registry", so this file imports mmengine
-and nothing else.
+Configs name our types ``mmvmamba.PlainMamba``; the prefix makes mmengine import this module, and
+the ``locations`` import what is registered. mmengine turns an ``ImportError`` raised here into "not
+in the registry", so this file imports mmengine and nothing else.
 """
 
 from mmengine import registry as root

@@ -1,7 +1,8 @@
-"""What tests and benchmarks share: tolerances, random inputs, weights filled by name, and comparison with golden numbers.
+"""What tests and benchmarks share: tolerances, random inputs, weights filled by name, and
+comparison with golden numbers.
 
-Weights are filled from the names and shapes of the state dict alone, so that two implementations of one network can be
-compared without shipping weights.
+Weights are filled from the names and shapes of the state dict alone, so that two implementations of
+one network can be compared without shipping weights.
 """
 
 import hashlib
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    'GoldenCase',
     'TOLERANCES',
+    'GoldenCase',
     'assert_close',
     'fill_state_dict',
+    'load_filled',
     'make_input',
     'max_relative_error',
     'sample_positions',
@@ -29,7 +31,7 @@ TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 
 def fill_state_dict(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str, Tensor]:
-    """Float64 values that depend on a tensor's name, its shape and the seed. Integer counters are left out."""
+    """Float64 values that depend on a tensor's name, shape and seed; counters are left out."""
     return {
         name: torch.from_numpy(_fill(name, tuple(int(size) for size in shape), seed))
         for name, shape in shapes.items()
@@ -62,7 +64,7 @@ def max_relative_error(actual: Tensor, expected: Tensor | np.ndarray) -> float:
 def assert_close(
     actual: Tensor, expected: Tensor | np.ndarray, name: str, tolerance: float | None = None
 ) -> None:
-    """Fails if ``actual`` differs by more than the tolerance of its dtype, relative to the largest expected magnitude."""
+    """Fails on a difference above the tolerance, relative to the largest expected magnitude."""
     tolerance = TOLERANCES[actual.dtype] if tolerance is None else tolerance
     error = max_relative_error(actual, expected)
     if error > tolerance:
@@ -70,7 +72,7 @@ def assert_close(
 
 
 class GoldenCase:
-    """One set of reference numbers: ``<case>.json`` says what was built, ``<case>.npz`` holds what it put out."""
+    """Reference numbers: ``<case>.json`` says what was built, ``<case>.npz`` holds its outputs."""
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
@@ -86,7 +88,7 @@ class GoldenCase:
         return make_input(self.spec['input_shape'], self.spec['seed'])
 
     def check(self, name: str, actual: Tensor, tolerance: float | None = None) -> None:
-        """Compares with an array stored in full, or as a digest of samples, mean and standard deviation."""
+        """Compares with an array stored in full, or as samples, mean and standard deviation."""
         actual = actual.detach().cpu()
         tolerance = TOLERANCES[actual.dtype] if tolerance is None else tolerance
         if name in self.arrays:

@@ -1,5 +1,6 @@
 from .drop_path import drop_path, drop_path_rates
 from .norm import LayerNorm2d, build_norm2d
+from .position_embedding import resize_position_grid
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     'drop_path_rates',
     'init_dt_proj_',
     'initial_A_log',
+    'resize_position_grid',
     'resolve_dt_rank',
 ]

@@ -8,7 +8,7 @@ __all__ = ['drop_path', 'drop_path_rates']
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Drops a whole residual branch per sample with probability ``rate``; kept ones are scaled by 1 / (1 - rate)."""
+    """Drops a residual branch per sample with probability ``rate``; kept ones are scaled up."""
     return StochasticDepth(rate, mode='row') if rate > 0 else nn.Identity()
 
 

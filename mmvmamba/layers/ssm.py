@@ -14,7 +14,7 @@ def resolve_dt_rank(dt_rank: int | str, embed_dims: int) -> int:
 
 
 def initial_A_log(dim: int, d_state: int) -> Tensor:
-    """log(1), ..., log(d_state) for each of ``dim`` channels, so that A = -exp(A_log) = -1, ..., -d_state."""
+    """log(1), ..., log(d_state) for each channel, so that A = -exp(A_log) = -1, ..., -d_state."""
     return torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).repeat(dim, 1)
 
 
@@ -27,14 +27,16 @@ def init_dt_proj_(
     dt_init: str = 'random',
     dt_scale: float = 1.0,
 ) -> None:
-    """Initialises the step-size projection so that softplus(bias) is log-uniform in [dt_min, dt_max].
+    """Initialises the step-size projection so that softplus(bias) is log-uniform in [dt_min,
+    dt_max].
 
     Args:
         dt_proj: The projection from the rank to the inner width.
         dt_min: Smallest initial step.
         dt_max: Largest initial step.
         dt_init_floor: Lower bound of the steps.
-        dt_init: 'random' draws the weight uniformly, 'constant' sets it, both with bound rank ** -0.5 * dt_scale.
+        dt_init: 'random' draws the weight uniformly, 'constant' sets it, both with bound rank **
+            -0.5 * dt_scale.
         dt_scale: See ``dt_init``.
     """
     bound = dt_proj.in_features**-0.5 * dt_scale

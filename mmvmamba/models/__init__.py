@@ -1,3 +1,3 @@
-from . import backbones
+from . import adapters, backbones
 
-__all__ = ['backbones']
+__all__ = ['adapters', 'backbones']

@@ -20,8 +20,8 @@ def snake_orders(height: int, width: int) -> tuple[Tensor, Tensor]:
     """PlainMamba's four continuous scans: a row snake, its reverse, a column snake, its reverse.
 
     Returns:
-        The orders and the codes of the moves that led from token to token, both ``(4, height * width)``. They are shared by
-        all callers: never write to them.
+        The orders and the codes of the moves that led from token to token, both ``(4, height *
+        width)``. They are shared by all callers: never write to them.
     """
     rows, columns = _row_snake(height, width), _transposed(_row_snake(width, height), height, width)
     orders = np.stack([rows, rows[::-1], columns, columns[::-1]])
@@ -31,7 +31,7 @@ def snake_orders(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=256)
 def reversed_order(length: int) -> Tensor:
-    """Forward and backward through a sequence, ``(2, length)``. Shared by all callers: never write to it."""
+    """Forward and backward through a sequence, ``(2, length)``; shared, never write to it."""
     forward = torch.arange(length)
     return torch.stack([forward, forward.flip(0)])
 

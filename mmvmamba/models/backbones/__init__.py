@@ -1,3 +1,4 @@
 from .base import BaseBackbone
+from .plain_mamba import PlainMamba
 
-__all__ = ['BaseBackbone']
+__all__ = ['BaseBackbone', 'PlainMamba']

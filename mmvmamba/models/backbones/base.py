@@ -1,4 +1,4 @@
-"""What every backbone shares: its table of variants, freezing, norm evaluation and activation checkpointing."""
+"""What backbones share: tables of variants, freezing, norm evaluation, recomputation."""
 
 import copy
 import difflib
@@ -12,29 +12,35 @@ from torch.utils.checkpoint import checkpoint
 __all__ = ['BaseBackbone', 'resolve_arch', 'resolve_out_indices']
 
 
-def resolve_arch(arch: str | dict, arch_zoo: dict[str, dict]) -> dict:
-    """Returns the settings of a variant: a copy of a row of the table, or of the dict that stands in for one."""
-    allowed = set().union(*arch_zoo.values())
+def resolve_arch(arch: str | dict, arch_zoo: dict[str, dict], optional: Sequence[str] = ()) -> dict:
+    """Returns the settings of a variant: a copy of a row of the table, or of a dict like a row.
+
+    Args:
+        arch: Name of a row, or the dict.
+        arch_zoo: The table.
+        optional: Keys that a dict may have and no row needs.
+    """
+    rows = ', '.join(map(repr, arch_zoo))
     if isinstance(arch, str):
         if arch not in arch_zoo:
             near = difflib.get_close_matches(arch, arch_zoo, n=1)
-            hint = f' (did you mean {near[0]!r}?)' if near else ''
-            raise ValueError(
-                f'arch must be one of {sorted(arch_zoo)} or a dict, got {arch!r}{hint}'
-            )
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            raise ValueError(f'arch must be one of {rows} or a dict, got {arch!r}{hint}')
         return copy.deepcopy(arch_zoo[arch])
     if not isinstance(arch, dict):
-        raise ValueError(f'arch must be one of {sorted(arch_zoo)} or a dict, got {arch!r}')
-    unknown = set(arch) - allowed
-    if unknown:
+        raise ValueError(f'arch must be one of {rows} or a dict, got {arch!r}')
+    needed = set.intersection(*(set(row) for row in arch_zoo.values()))
+    allowed = set().union(*arch_zoo.values(), optional)
+    if not needed <= set(arch) <= allowed:
         raise ValueError(
-            f'arch as a dict may have the keys {sorted(allowed)}, got {sorted(unknown)} too'
+            f'arch as a dict needs the keys {sorted(needed)} and may have {sorted(allowed)}, '
+            f'got {sorted(arch)}'
         )
     return copy.deepcopy(arch)
 
 
 def resolve_out_indices(out_indices: int | Sequence[int], num_outputs: int) -> tuple[int, ...]:
-    """Returns ``out_indices`` as a tuple of positions in ``range(num_outputs)``; negative ones count from the end."""
+    """Returns positions in ``range(num_outputs)``; negative indices count from the end."""
     indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
     for index in indices:
         if not -num_outputs <= index < num_outputs:
@@ -47,11 +53,12 @@ def resolve_out_indices(out_indices: int | Sequence[int], num_outputs: int) -> t
 class BaseBackbone(BaseModule):
     """Base of all backbones.
 
-    A subclass builds its modules, says with ``freezable_stages`` what ``frozen_stages`` counts, and calls its blocks
-    through ``run_block`` so that ``with_cp`` applies to each.
+    A subclass builds its modules, says with ``freezable_stages`` what ``frozen_stages`` counts,
+    and calls its blocks through ``run_block`` so that ``with_cp`` applies to each.
 
     Args:
-        frozen_stages: -1 freezes nothing, 0 the stem, n > 0 the stem and the first n stages (of a columnar model: blocks).
+        frozen_stages: -1 freezes nothing, 0 the stem, n > 0 the stem and the first n stages (in a
+            columnar model: blocks).
         norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
         with_cp: Whether blocks recompute their activations in the backward pass to save memory.
         init_cfg: Initialisation config of mmengine.
@@ -68,6 +75,14 @@ class BaseBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+
+    def init_weights(self) -> None:
+        if not self.is_init:
+            self.init_own_weights()
+        super().init_weights()
+
+    def init_own_weights(self) -> None:
+        """Values that training starts from where they differ from those of the constructor."""
 
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         """The stem's modules and parameters, then those of each stage."""
@@ -94,7 +109,8 @@ class BaseBackbone(BaseModule):
         stages = self.freezable_stages()
         if self.frozen_stages >= len(stages):
             raise ValueError(
-                f'frozen_stages must lie in [-1, {len(stages) - 1}] for {type(self).__name__}, got {self.frozen_stages}'
+                f'frozen_stages of {type(self).__name__} must lie in [-1, {len(stages) - 1}], '
+                f'got {self.frozen_stages}'
             )
         for member in (member for stage in stages[: self.frozen_stages + 1] for member in stage):
             member.requires_grad_(False)

@@ -1,0 +1,4 @@
+from .plain_mamba_adapter import PlainMambaAdapter
+from .pyramid_adapter import PyramidAdapter
+
+__all__ = ['PlainMambaAdapter', 'PyramidAdapter']

@@ -1,0 +1,49 @@
+"""Multi-scale deformable attention: weighted bilinear samples from a pyramid of maps.
+
+Deformable DETR, https://arxiv.org/abs/2010.04159.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ['ms_deform_attn', 'ms_deform_attn_ref']
+
+
+def ms_deform_attn_ref(
+    value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Samples each level with ``grid_sample`` and sums over levels and points.
+
+    Args:
+        value: Tokens of all levels, one level after the other in raster order,
+            ``(batch, sum of height * width, heads, channels)``.
+        shapes: Height and width of each level.
+        locations: Where to sample, as (x, y) in units of a level's size,
+            ``(batch, queries, heads, levels, points, 2)``; samples outside are zero.
+        weights: ``(batch, queries, heads, levels, points)``.
+
+    Returns:
+        ``(batch, queries, heads * channels)``.
+    """
+    batch, _, heads, channels = value.shape
+    queries, levels = locations.shape[1], locations.shape[3]
+    maps = value.split([height * width for height, width in shapes], dim=1)
+    # grid_sample counts from -1 to 1; one map per image and head.
+    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # (N * M, queries, levels, points, 2)
+    samples = []
+    for level in range(levels):
+        level_map = maps[level].permute(0, 2, 3, 1).reshape(batch * heads, channels, *shapes[level])
+        samples.append(F.grid_sample(level_map, grids[:, :, level], align_corners=False))
+    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    out = (torch.cat(samples, dim=-1) * weights).sum(-1)  # (N * M, channels, queries)
+    return out.view(batch, heads * channels, queries).transpose(1, 2)
+
+
+def ms_deform_attn(
+    value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Multi-scale deformable attention; arguments and result as ``ms_deform_attn_ref``."""
+    return ms_deform_attn_ref(value, shapes, locations, weights)
