@@ -1,0 +1,77 @@
+"""RoIAlign over torchvision's operator."""
+
+import torch
+import torchvision  # noqa: F401  registers torch.ops.torchvision
+
+__all__ = ['roi_align_backward', 'roi_align_forward']
+
+
+def _check_pool_mode(pool_mode: int) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError(
+            "mmcv's operator 'roi_align' with pool_mode='max' needs the compiled mmcv; "
+            "mmvmamba's stand-in has pool_mode='avg'"
+        )
+
+
+def roi_align_forward(
+    input: torch.Tensor,
+    rois: torch.Tensor,
+    output: torch.Tensor,
+    argmax_y: torch.Tensor,
+    argmax_x: torch.Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill ``output`` with the averages of ``input`` over the cells of ``rois``.
+
+    Args:
+        input: (batch, channels, height, width).
+        rois: (n, 5) rows of batch index and corners.
+        output: (n, channels, aligned_height, aligned_width), written.
+        argmax_y: unused, for maximum pooling.
+        argmax_x: unused, for maximum pooling.
+        aligned_height: rows of a cell grid.
+        aligned_width: columns of a cell grid.
+        spatial_scale: from the corners' scale to ``input``'s.
+        sampling_ratio: samples per cell and axis; 0 takes as many as the cell is large.
+        pool_mode: 1 for the average.
+        aligned: whether pixel centres lie at half integers.
+    """
+    _check_pool_mode(pool_mode)
+    pooled = torch.ops.torchvision.roi_align(
+        input, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+    )
+    output.copy_(pooled)
+
+
+def roi_align_backward(
+    grad_output: torch.Tensor,
+    rois: torch.Tensor,
+    argmax_y: torch.Tensor,
+    argmax_x: torch.Tensor,
+    grad_input: torch.Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill ``grad_input`` from ``grad_output``; the other arguments are those of the forward."""
+    _check_pool_mode(pool_mode)
+    grad = torch.ops.torchvision._roi_align_backward(
+        grad_output,
+        rois,
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        *grad_input.shape,
+        sampling_ratio,
+        aligned,
+    )
+    grad_input.copy_(grad)
