@@ -1,0 +1,470 @@
+"""MambaVision: convolutions at high resolution, Mamba mixers and attention in windows at low.
+
+Shapes: N images, C channels, H x W pixels; W windows in all images together, L tokens in a window.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvmamba.layers import (
+    MLP,
+    Attention,
+    build_norm2d,
+    drop_path,
+    drop_path_rates,
+    init_dt_proj_,
+    initial_A_log,
+    resolve_dt_rank,
+)
+from mmvmamba.ops.selective_scan import selective_scan
+from mmvmamba.registry import MODELS
+
+from .base import BaseBackbone, resolve_arch, resolve_out_indices
+
+__all__ = ['MambaVision']
+
+NUM_STAGES = 4
+RunBlock = Callable[..., Tensor]
+
+
+def window_partition(x: Tensor, window: tuple[int, int]) -> Tensor:
+    """Cuts ``(N, C, H, W)`` into windows, row by row: ``(N * windows, L, C)``."""
+    batch, channels, height, width = x.shape
+    x = x.view(batch, channels, height // window[0], window[0], width // window[1], window[1])
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, window[0] * window[1], channels)
+
+
+def window_reverse(tokens: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """The inverse of ``window_partition``: puts windows together into maps of the given size."""
+    rows, columns = size[0] // window[0], size[1] // window[1]
+    x = tokens.view(-1, rows, columns, *window, tokens.shape[-1])
+    return x.permute(0, 5, 1, 3, 2, 4).reshape(-1, tokens.shape[-1], *size)
+
+
+def layer_scale_parameter(initial: float | None, dim: int) -> nn.Parameter | None:
+    """Factors on the channels of a residual branch, or None where a model has none."""
+    return None if initial is None else nn.Parameter(torch.full((dim,), float(initial)))
+
+
+def init_linear(module: nn.Module) -> None:
+    """The initial values of the release."""
+    if isinstance(module, MambaVisionMixer) and module.use_mamba_dt_init:
+        init_dt_proj_(module.dt_proj)
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class PatchEmbed(nn.Module):
+    """The stem: two 3 x 3 convolutions of stride 2."""
+
+    def __init__(self, in_channels: int, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.conv_down = nn.Sequential(
+            nn.Conv2d(in_channels, in_dim, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(in_dim, eps=1e-4),  # 1e-5 everywhere else
+            nn.ReLU(),
+            nn.Conv2d(in_dim, dim, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(dim, eps=1e-4),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_down(x)
+
+
+class Downsample(nn.Module):
+    """Halves the resolution and doubles the channels, without norm or activation."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduction(x)
+
+
+class ConvBlock(nn.Module):
+    """Residual block of stages 0 and 1.
+
+    Args:
+        dim: Channels.
+        drop_path_rate: Stochastic depth.
+        layer_scale: Initial value of the factors on the branch, or None for no factors.
+    """
+
+    def __init__(
+        self, dim: int, drop_path_rate: float = 0.0, layer_scale: float | None = None
+    ) -> None:
+        super().__init__()
+        # The biases before BatchNorm do nothing in training, but the released weights hold them.
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(dim)
+        # The MLP of the token blocks uses the exact GELU.
+        self.act1 = nn.GELU(approximate='tanh')
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.gamma = layer_scale_parameter(layer_scale, dim)
+        self.drop_path = drop_path(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act1(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        if self.gamma is not None:
+            y = y * self.gamma[:, None, None]
+        return x + self.drop_path(y)
+
+
+class MambaVisionMixer(nn.Module):
+    """The paper's mixer: half of the channels are scanned, the other half joins them unscanned.
+
+    Args:
+        dim: Channels in and out.
+        d_state: States per channel of the scan.
+        d_conv: Kernel size of the convolution along the tokens.
+        expand: Inner channels per channel; half of them are scanned.
+        use_mamba_dt_init: Whether the step sizes start as in Mamba and their bias is added once.
+            The released models start with a bias of 0 and add it twice.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        d_state: int = 8,
+        d_conv: int = 3,
+        expand: float = 1,
+        use_mamba_dt_init: bool = False,
+    ) -> None:
+        super().__init__()
+        inner = int(expand * dim)
+        half = inner // 2
+        dt_rank = resolve_dt_rank('auto', dim)
+        self.use_mamba_dt_init = use_mamba_dt_init
+        self.split = [dt_rank, d_state, d_state]
+        self.in_proj = nn.Linear(dim, inner, bias=False)
+        # Upstream asks for a bias here and by a slip gets none. Not causal: 'same' padding, the odd
+        # zero on the right.
+        conv1d = partial(nn.Conv1d, half, half, d_conv, padding='same', groups=half, bias=False)
+        self.conv1d_x = conv1d()
+        self.conv1d_z = conv1d()
+        self.x_proj = nn.Linear(half, sum(self.split), bias=False)
+        self.dt_proj = nn.Linear(dt_rank, half)
+        self.A_log = nn.Parameter(initial_A_log(half, d_state))
+        self.D = nn.Parameter(torch.ones(half))
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # (W, L, C). The window is one row of tokens: the convolution and the scan run on from each
+        # line to the next.
+        x, z = self._convolve(self.in_proj(x)).chunk(2, dim=-1)
+        dt, B, C = self.x_proj(x).split(self.split, dim=-1)
+        # The bias enters twice, here and in the scan: the released weights were trained so.
+        delta = self.dt_proj(dt)
+        y = selective_scan(
+            x,
+            delta,
+            -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
+            B,
+            C,
+            self.D,
+            delta_bias=None if self.use_mamba_dt_init else self.dt_proj.bias,
+            delta_softplus=True,
+            channels_last=True,
+        )
+        return self.out_proj(torch.cat([y, z], dim=-1))
+
+    def _convolve(self, xz: Tensor) -> Tensor:
+        """Both depthwise convolutions and their SiLU in one go."""
+        weight = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight])
+        xz = F.conv1d(xz.transpose(1, 2), weight, padding='same', groups=len(weight))
+        return F.silu(xz).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Residual block of stages 2 and 3 around a mixer or attention.
+
+    Args:
+        dim: Channels.
+        mixer: ``MambaVisionMixer`` or ``Attention``.
+        mlp_ratio: Hidden channels of the MLP per channel.
+        drop_rate: Dropout in the MLP.
+        drop_path_rate: Stochastic depth.
+        layer_scale: Initial value of the factors on both branches, or None for no factors.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        mlp_ratio: float = 4.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.mixer = mixer
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, int(dim * mlp_ratio), drop_rate)
+        self.gamma_1 = layer_scale_parameter(layer_scale, dim)
+        self.gamma_2 = layer_scale_parameter(layer_scale, dim)
+        self.drop_path = drop_path(drop_path_rate)
+
+    def forward(self, x: Tensor, coins: int | None = None) -> Tensor:
+        """Maps ``(W, L, C)`` to the same shape; branches drop in ``coins`` groups of windows."""
+        x = x + self._branch(self.mixer(self.norm1(x)), self.gamma_1, coins)
+        return x + self._branch(self.mlp(self.norm2(x)), self.gamma_2, coins)
+
+    def _branch(self, y: Tensor, gamma: Tensor | None, coins: int | None) -> Tensor:
+        if gamma is not None:
+            y = y * gamma
+        grouped = y if coins is None else y.reshape(coins, -1)
+        return self.drop_path(grouped).view(y.shape)
+
+
+class ConvStage(nn.Module):
+    """Stage 0 or 1. Returns the map before down-sampling."""
+
+    def __init__(self, blocks: Sequence[ConvBlock], downsample: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor, run_block: RunBlock) -> Tensor:
+        for block in self.blocks:
+            x = run_block(block, x)
+        return x
+
+
+class TokenStage(nn.Module):
+    """Stage 2 or 3. Returns the map before down-sampling.
+
+    The map is padded with zeros at the bottom and the right to whole windows, once. The padding
+    takes part in everything unmasked, as in the released models, so results depend on the window
+    size even where one window holds the whole map.
+
+    Args:
+        blocks: Its blocks.
+        downsample: What follows the stage.
+        window_size: Side of the windows.
+        use_clipped_windows: Whether a window is cut to the size of the map, which saves the padding
+            of large windows.
+        use_image_drop_path: Whether stochastic depth drops a branch for all windows of an image
+            together, and not for each window by itself.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        downsample: nn.Module,
+        window_size: int,
+        use_clipped_windows: bool = False,
+        use_image_drop_path: bool = False,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+        self.window_size = window_size
+        self.use_clipped_windows = use_clipped_windows
+        self.use_image_drop_path = use_image_drop_path
+
+    def forward(self, x: Tensor, run_block: RunBlock) -> Tensor:
+        batch, _, height, width = x.shape
+        window = (self.window_size, self.window_size)
+        if self.use_clipped_windows:
+            window = (min(window[0], height), min(window[1], width))
+        x = F.pad(x, (0, -width % window[1], 0, -height % window[0]))
+        tokens = window_partition(x, window)
+        coins = batch if self.use_image_drop_path else None
+        for block in self.blocks:
+            tokens = run_block(block, tokens, coins)
+        return window_reverse(tokens, window, x.shape[2:])[:, :, :height, :width]
+
+
+@MODELS.register_module()
+class MambaVision(BaseBackbone):
+    """MambaVision.
+
+    Paper: `MambaVision: A Hybrid Mamba-Transformer Vision Backbone
+        <https://arxiv.org/abs/2407.08083>`_.
+    Written from a description of the architecture; shares no code with the release.
+
+    Stages 0 and 1 are convolutions, stages 2 and 3 work on windows of tokens: the first half of
+    their blocks are Mamba mixers (one more if the number is odd), the rest is attention. Strides
+    are 4, 8, 16 and 32; any image size goes. For classification set ``final_norm`` and pool the
+    last map; for detection and segmentation set ``out_norm`` and, to use the released downstream
+    weights, the window sizes they were trained with.
+
+    Args:
+        arch: A row of ``arch_zoo`` or a dict with the same keys.
+        in_channels: Channels of the image.
+        window_size: Sides of the windows of the last two stages, instead of the variant's own. A
+            sequence of four, as the released configs write it, is taken too; its first two entries
+            have no meaning.
+        mlp_ratio: Hidden channels of the MLPs per channel.
+        qkv_bias: Whether the attention's projections have a bias.
+        use_qk_norm: Whether queries and keys are normalised (``qk_scale`` upstream).
+        drop_rate: Dropout after projections and in the MLPs.
+        attn_drop_rate: Dropout of attention weights, in training only.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0. Published: 0.2
+            for T, T2 and S, 0.3 for B, L and L2, 0.5 for L3, and 0.2 for all detectors and
+            segmentors whatever their configs say.
+        layer_scale_conv: Initial value of factors on the convolution blocks, or None for no
+            factors.
+        use_mamba_dt_init: Whether step sizes start as in Mamba, with a single bias. False matches
+            the released weights.
+        use_image_drop_path: Whether stochastic depth drops whole images instead of single windows.
+        use_clipped_windows: Whether windows larger than the map are cut to it. Saves much time with
+            the windows of the released detectors, but changes the numbers.
+        out_indices: Stages whose maps are put out.
+        out_norm: 'LN2d', 'BN' or 'SyncBN' normalises each output (``outnorm{i}``); None does not.
+        final_norm: Whether the last stage's map goes through the classifier's BatchNorm (``norm``).
+        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and n stages.
+        norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
+        with_cp: Whether blocks recompute their activations in the backward pass to save memory.
+        init_cfg: Initialisation config of mmengine.
+    """
+
+    # Table 1 and the model cards of the release. Weights do not depend on the windows.
+    # fmt: off
+    arch_zoo = {
+        'T': dict(dim=80, in_dim=32, depths=(1, 3, 8, 4), num_heads=(8, 16), window_size=(14, 7)),
+        'T2': dict(dim=80, in_dim=32, depths=(1, 3, 11, 4), num_heads=(8, 16), window_size=(14, 7)),
+        'S': dict(dim=96, in_dim=64, depths=(3, 3, 7, 5), num_heads=(8, 16), window_size=(14, 7)),
+        'B': dict(dim=128, in_dim=64, depths=(3, 3, 10, 5), num_heads=(8, 16), window_size=(14, 7),
+                  layer_scale=1e-5),
+        'L': dict(dim=196, in_dim=64, depths=(3, 3, 10, 5), num_heads=(16, 32), window_size=(14, 7),
+                  layer_scale=1e-5),
+        'L2': dict(dim=196, in_dim=64, depths=(3, 3, 12, 5), num_heads=(16, 32),
+                   window_size=(14, 7), layer_scale=1e-5),
+        'L2_512': dict(dim=196, in_dim=64, depths=(3, 3, 12, 5), num_heads=(16, 32),
+                       window_size=(32, 16), layer_scale=1e-5),
+        'L3_256': dict(dim=256, in_dim=64, depths=(3, 3, 20, 10), num_heads=(16, 32),
+                       window_size=(16, 8), layer_scale=1e-5),
+        'L3_512': dict(dim=256, in_dim=64, depths=(3, 3, 20, 10), num_heads=(16, 32),
+                       window_size=(32, 16), layer_scale=1e-5),
+    }
+    # fmt: on
+
+    def __init__(
+        self,
+        arch: str | dict = 'T',
+        in_channels: int = 3,
+        window_size: Sequence[int] | None = None,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        use_qk_norm: bool = False,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        layer_scale_conv: float | None = None,
+        use_mamba_dt_init: bool = False,
+        use_image_drop_path: bool = False,
+        use_clipped_windows: bool = False,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        out_norm: str | None = None,
+        final_norm: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        settings = self._resolve_settings(arch, window_size)
+        dim, depths = settings['dim'], settings['depths']
+        self.out_indices = resolve_out_indices(out_indices, NUM_STAGES)
+        self.out_channels = tuple(dim * 2**i for i in range(NUM_STAGES))
+
+        self.patch_embed = PatchEmbed(in_channels, settings['in_dim'], dim)
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        self.levels = nn.ModuleList()
+        for i, (width, depth) in enumerate(zip(self.out_channels, depths, strict=True)):
+            downsample = Downsample(width) if i < NUM_STAGES - 1 else nn.Identity()
+            if i < 2:
+                blocks = [ConvBlock(width, next(rates), layer_scale_conv) for _ in range(depth)]
+                self.levels.append(ConvStage(blocks, downsample))
+                continue
+            heads, window = settings['num_heads'][i - 2], settings['window_size'][i - 2]
+            mixers = [
+                MambaVisionMixer(width, use_mamba_dt_init=use_mamba_dt_init)
+                for _ in range(math.ceil(depth / 2))
+            ]
+            mixers += [
+                Attention(width, heads, qkv_bias, use_qk_norm, attn_drop_rate, drop_rate)
+                for _ in range(depth // 2)
+            ]
+            blocks = [
+                Block(width, mixer, mlp_ratio, drop_rate, next(rates), settings.get('layer_scale'))
+                for mixer in mixers
+            ]
+            self.levels.append(
+                TokenStage(blocks, downsample, window, use_clipped_windows, use_image_drop_path)
+            )
+        self._build_norms(out_norm, final_norm)
+        self.apply(init_linear)
+
+    @classmethod
+    def _resolve_settings(cls, arch: str | dict, window_size: Sequence[int] | None) -> dict:
+        settings = resolve_arch(arch, cls.arch_zoo)
+        needed = set(cls.arch_zoo['T'])
+        if needed - set(settings):
+            raise ValueError(f'arch as a dict must have the keys {sorted(needed)}, got {arch}')
+        if window_size is not None:
+            settings['window_size'] = window_size
+        if len(settings['depths']) != NUM_STAGES:
+            raise ValueError(f'depths must have {NUM_STAGES} entries, got {settings["depths"]}')
+        for name in ('window_size', 'num_heads'):
+            values = tuple(settings[name])
+            if len(values) not in (2, NUM_STAGES) or min(values) < 1:
+                raise ValueError(
+                    f'{name} must be two positive numbers, for stages 2 and 3, or four of which '
+                    f'the first two have no meaning, got {settings[name]}'
+                )
+            settings[name] = values[-2:]
+        return settings
+
+    def _build_norms(self, out_norm: str | None, final_norm: bool) -> None:
+        allowed = ('LN2d', 'BN', 'SyncBN')
+        if out_norm is not None and out_norm not in allowed:
+            raise ValueError(f'out_norm must be one of {allowed} or None, got {out_norm!r}')
+        if final_norm and (out_norm is not None or NUM_STAGES - 1 not in self.out_indices):
+            raise ValueError(
+                'final_norm needs stage 3 among out_indices and no out_norm, '
+                f'got out_indices {self.out_indices} and out_norm {out_norm!r}'
+            )
+        self.norm = nn.BatchNorm2d(self.out_channels[-1]) if final_norm else None
+        self.out_norm = out_norm
+        if out_norm is not None:
+            for i in set(self.out_indices):
+                norm = build_norm2d(dict(type=out_norm, eps=1e-5), self.out_channels[i])
+                self.add_module(f'outnorm{i}', norm)
+
+    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+        return [[self.patch_embed], *([level] for level in self.levels)]
+
+    def stage_maps(self, x: Tensor) -> list[Tensor]:
+        """The stages' maps, without norm, up to the last that ``out_indices`` asks for."""
+        x = self.patch_embed(x)
+        maps = []
+        last = max(self.out_indices)
+        for i, level in enumerate(self.levels[: last + 1]):
+            maps.append(level(x, self.run_block))
+            if i < last:
+                x = level.downsample(maps[-1])
+        return maps
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""
+        maps = self.stage_maps(x)
+        if self.norm is not None:
+            maps[-1] = self.norm(maps[-1])
+        if self.out_norm is not None:
+            for i in set(self.out_indices):
+                maps[i] = getattr(self, f'outnorm{i}')(maps[i])
+        return tuple(maps[i].contiguous() for i in self.out_indices)
