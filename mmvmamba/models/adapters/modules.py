@@ -1,8 +1,8 @@
 """The parts of a ViT-Adapter, https://arxiv.org/abs/2205.08534, for any backbone of constant width.
 
-Beside the backbone's tokens x at stride 16 runs a pyramid of tokens c at strides 8, 16 and 32. Injectors
-bring c into x by deformable attention, extractors bring x into c. N is the batch, C the width, (h, w)
-the grid at stride 16.
+Beside the backbone's tokens x at stride 16 runs a pyramid of tokens c at strides 8, 16 and 32.
+Injectors bring c into x by deformable attention, extractors bring x into c. N is the batch, C the
+width, (h, w) the grid at stride 16.
 """
 
 import math
@@ -206,7 +206,7 @@ class Extractor(nn.Module):
 
 
 class Interaction(nn.Module):
-    """Injector, some of the backbone's blocks, extractor; the last one ends in two more extractors."""
+    """Injector, some of the blocks, extractor; the last one ends in two more extractors."""
 
     def __init__(
         self,
