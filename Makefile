@@ -1,0 +1,69 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Two figures for one reason: the versions of torch and torchvision that every check here ran on.
+TORCH := torch==2.11.0 torchvision==0.26.0
+
+.PHONY: help install demo test test-all test-slow test-full test-gpu lint format configs bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python setup.py requirements/runtime.txt requirements/mminstall.txt requirements/optional.txt
+	$(PIP) $(TORCH)
+	$(PIP) -e '.[openmmlab,hf]'
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed requirements/tests.txt
+	$(PIP) -r requirements/tests.txt
+	@touch $@
+
+$(VENV)/.linted: $(BIN)/python requirements/dev.txt
+	$(PIP) -r requirements/dev.txt
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv and install the package with everything it needs
+
+demo: $(VENV)/.installed  ## train, evaluate and picture a toy Mask R-CNN on a Mamba backbone (minutes)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python demo/toy_demo.py
+
+test: $(VENV)/.tested  ## run the fast tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no GPU
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "slow and not gpu"
+
+test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes on 2 cores)
+
+test-full: test-all  ## everything without a GPU; long fuzzing and environment matrices belong here
+
+test-gpu: $(VENV)/.tested  ## run the tests that need a CUDA or ROCm device
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/.linted  ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+format: $(VENV)/.linted  ## fix style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+configs: $(VENV)/.tested  ## check that every config loads and builds
+	$(BIN)/python -m pytest tests/configs
+
+bench: $(VENV)/.tested  ## measure the selective scan on this machine
+	$(BIN)/python benchmarks/selective_scan.py
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
