@@ -1,3 +1,3 @@
-from . import adapters, backbones
+from . import adapters, backbones, necks
 
-__all__ = ['adapters', 'backbones']
+__all__ = ['adapters', 'backbones', 'necks']

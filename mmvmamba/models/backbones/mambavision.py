@@ -51,16 +51,6 @@ def layer_scale_parameter(initial: float | None, dim: int) -> nn.Parameter | Non
     return None if initial is None else nn.Parameter(torch.full((dim,), float(initial)))
 
 
-def init_linear(module: nn.Module) -> None:
-    """The initial values of the release."""
-    if isinstance(module, MambaVisionMixer) and module.use_mamba_dt_init:
-        init_dt_proj_(module.dt_proj)
-    elif isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 class PatchEmbed(nn.Module):
     """The stem: two 3 x 3 convolutions of stride 2."""
 
@@ -407,14 +397,10 @@ class MambaVision(BaseBackbone):
                 TokenStage(blocks, downsample, window, use_clipped_windows, use_image_drop_path)
             )
         self._build_norms(out_norm, final_norm)
-        self.apply(init_linear)
 
     @classmethod
     def _resolve_settings(cls, arch: str | dict, window_size: Sequence[int] | None) -> dict:
         settings = resolve_arch(arch, cls.arch_zoo)
-        needed = set(cls.arch_zoo['T'])
-        if needed - set(settings):
-            raise ValueError(f'arch as a dict must have the keys {sorted(needed)}, got {arch}')
         if window_size is not None:
             settings['window_size'] = window_size
         if len(settings['depths']) != NUM_STAGES:
@@ -444,6 +430,17 @@ class MambaVision(BaseBackbone):
             for i in set(self.out_indices):
                 norm = build_norm2d(dict(type=out_norm, eps=1e-5), self.out_channels[i])
                 self.add_module(f'outnorm{i}', norm)
+
+    def init_own_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self.modules():
+            # Upstream overwrites the step sizes' own initialisation with the one above.
+            if isinstance(module, MambaVisionMixer) and module.use_mamba_dt_init:
+                init_dt_proj_(module.dt_proj)
 
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patch_embed], *([level] for level in self.levels)]

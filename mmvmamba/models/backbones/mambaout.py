@@ -1,0 +1,242 @@
+"""MambaOut: gated convolution blocks, which are Mamba blocks without their state space.
+
+Maps are (N, H, W, C) throughout; convolutions see the same memory as channels-last NCHW.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvmamba.layers import drop_path, drop_path_rates
+from mmvmamba.registry import MODELS
+
+from .base import BaseBackbone, resolve_arch, resolve_out_indices
+
+__all__ = ['MambaOut']
+
+NUM_STAGES = 4
+NORM_EPS = 1e-6
+ACTIVATIONS = {'gelu': F.gelu, 'silu': F.silu}
+
+
+def conv_channels_last(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolves ``(N, H, W, C)``."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Stem(nn.Module):
+    """Two 3 x 3 convolutions of stride 2; timm's own variants have no norm between them."""
+
+    def __init__(self, in_channels: int, dim: int, act: str, with_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, dim // 2, 3, stride=2, padding=1)
+        self.norm1 = nn.LayerNorm(dim // 2, eps=NORM_EPS) if with_norm else nn.Identity()
+        self.act = ACTIVATIONS[act]
+        self.conv2 = nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm1(conv_channels_last(self.conv1, x)))
+        return self.norm2(conv_channels_last(self.conv2, x))
+
+
+class Downsample(nn.Module):
+    """A 3 x 3 convolution of stride 2 and a norm after it, or before it in timm's own variants."""
+
+    def __init__(self, in_dim: int, dim: int, with_norm_first: bool) -> None:
+        super().__init__()
+        self.with_norm_first = with_norm_first
+        self.conv = nn.Conv2d(in_dim, dim, 3, stride=2, padding=1)
+        self.norm = nn.LayerNorm(in_dim if with_norm_first else dim, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.with_norm_first:
+            return conv_channels_last(self.conv, self.norm(x))
+        return self.norm(conv_channels_last(self.conv, x))
+
+
+class LayerScale(nn.Module):
+    """A factor for each channel of a residual branch."""
+
+    def __init__(self, dim: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class GatedCNNBlock(nn.Module):
+    """Norm, expansion, depthwise convolution of some channels, gate, contraction; one residual.
+
+    Args:
+        dim: Channels.
+        expansion: Hidden channels per channel; the number is cut to an integer.
+        kernel_size: Of the depthwise convolution.
+        conv_ratio: Convolved channels per channel; the other hidden channels pass unchanged.
+        act: Activation of the gate, 'gelu' or 'silu'.
+        drop_path_rate: Stochastic depth.
+        layer_scale: Initial value of the factors on the branch, or None for no factors.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        expansion: float = 8 / 3,
+        kernel_size: int = 7,
+        conv_ratio: float = 1.0,
+        act: str = 'gelu',
+        drop_path_rate: float = 0.0,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        hidden, convolved = int(expansion * dim), int(conv_ratio * dim)
+        if not 0 < convolved <= hidden:
+            raise ValueError(f'conv_ratio must lie in (0, expansion {expansion}], got {conv_ratio}')
+        self.split = [hidden, hidden - convolved, convolved]
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.fc1 = nn.Linear(dim, 2 * hidden)
+        self.act = ACTIVATIONS[act]
+        self.conv = nn.Conv2d(
+            convolved, convolved, kernel_size, padding=kernel_size // 2, groups=convolved
+        )
+        self.fc2 = nn.Linear(hidden, dim)
+        self.ls = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
+        self.drop_path = drop_path(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, identity, convolved = self.fc1(self.norm(x)).split(self.split, dim=-1)
+        # Mamba has an activation after this convolution, the gated CNN block has none.
+        convolved = conv_channels_last(self.conv, convolved)
+        y = self.fc2(self.act(gate) * torch.cat([identity, convolved], dim=-1))
+        return x + self.drop_path(self.ls(y))
+
+
+@MODELS.register_module()
+class MambaOut(BaseBackbone):
+    """MambaOut.
+
+    Paper: `MambaOut: Do We Really Need Mamba for Vision? <https://arxiv.org/abs/2405.07992>`_.
+
+    Strides are 4, 8, 16 and 32, rounded up; any image size goes. For classification the neck
+    ``MambaOutNeck`` pools the last map; for detection and segmentation set ``out_norm``.
+
+    Args:
+        arch: A row of ``arch_zoo`` or a dict with the same keys.
+        in_channels: Channels of the image.
+        kernel_size: Of the depthwise convolutions.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0. Published: 0.025
+            for femto and kobe, 0.2 for tiny, 0.4 for small, 0.6 for base.
+        out_indices: Stages whose maps are put out.
+        out_norm: 'LN2d' normalises each output (``outnorm{i}``); None does not.
+        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and n stages.
+        norm_eval: Whether BatchNorm layers stay in evaluation mode during training; there are none.
+        with_cp: Whether blocks recompute their activations in the backward pass to save memory.
+        init_cfg: Initialisation config of mmengine.
+    """
+
+    # Table 1 of the paper; the rows with _rw and 'test' are timm's, with the changes of RW.
+    # fmt: off
+    RW = dict(with_stem_norm=False, with_norm_first=True, layer_scale=1e-5)
+    arch_zoo = {
+        'femto': dict(depths=(3, 3, 9, 3), dims=(48, 96, 192, 288)),
+        'kobe': dict(depths=(3, 3, 15, 3), dims=(48, 96, 192, 288)),
+        'tiny': dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 576)),
+        'small': dict(depths=(3, 4, 27, 3), dims=(96, 192, 384, 576)),
+        'base': dict(depths=(3, 4, 27, 3), dims=(128, 256, 512, 768)),
+        'small_rw': dict(depths=(3, 4, 27, 3), dims=(96, 192, 384, 576), **RW),
+        'base_short_rw': dict(depths=(3, 3, 25, 3), dims=(128, 256, 512, 768), **RW,
+                              expansion=3.0, conv_ratio=1.25),
+        'base_tall_rw': dict(depths=(3, 4, 30, 3), dims=(128, 256, 512, 768), **RW,
+                             expansion=2.5, conv_ratio=1.25),
+        'base_wide_rw': dict(depths=(3, 4, 27, 3), dims=(128, 256, 512, 768), **RW,
+                             expansion=3.0, conv_ratio=1.5, act='silu'),
+        'base_plus_rw': dict(depths=(3, 4, 30, 3), dims=(128, 256, 512, 768), **RW,
+                             expansion=3.0, conv_ratio=1.5, act='silu'),
+        'test': dict(depths=(1, 1, 3, 1), dims=(16, 32, 48, 64), **RW,
+                     expansion=3.0, conv_ratio=1.0, act='silu'),
+    }
+    # fmt: on
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        kernel_size: int = 7,
+        drop_path_rate: float = 0.0,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        out_norm: str | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        settings = resolve_arch(arch, self.arch_zoo)
+        depths, dims = settings['depths'], settings['dims']
+        if not len(depths) == len(dims) == NUM_STAGES:
+            raise ValueError(f'depths and dims must have 4 entries each, got {depths} and {dims}')
+        if kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size must be odd, got {kernel_size}')
+        if settings.get('act', 'gelu') not in ACTIVATIONS:
+            raise ValueError(f'act must be one of {list(ACTIVATIONS)}, got {settings["act"]!r}')
+        self.out_indices = resolve_out_indices(out_indices, NUM_STAGES)
+        self.out_channels = tuple(dims)
+        act = settings.get('act', 'gelu')
+
+        self.downsample_layers = nn.ModuleList(
+            [Stem(in_channels, dims[0], act, settings.get('with_stem_norm', True))]
+        )
+        for in_dim, dim in pairwise(dims):
+            self.downsample_layers.append(
+                Downsample(in_dim, dim, settings.get('with_norm_first', False))
+            )
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        self.stages = nn.ModuleList(
+            nn.ModuleList(
+                GatedCNNBlock(
+                    dim,
+                    settings.get('expansion', 8 / 3),
+                    kernel_size,
+                    settings.get('conv_ratio', 1.0),
+                    act,
+                    next(rates),
+                    settings.get('layer_scale'),
+                )
+                for _ in range(depth)
+            )
+            for dim, depth in zip(dims, depths, strict=True)
+        )
+        if out_norm not in (None, 'LN2d'):
+            raise ValueError(f"out_norm must be 'LN2d' or None, got {out_norm!r}")
+        self.out_norm = out_norm
+        if out_norm is not None:
+            for i in set(self.out_indices):
+                self.add_module(f'outnorm{i}', nn.LayerNorm(dims[i], eps=NORM_EPS))
+
+    def init_own_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+        stages = [[*pair] for pair in zip(self.downsample_layers, self.stages, strict=True)]
+        return [[self.downsample_layers[0]], *stages]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""
+        x = x.permute(0, 2, 3, 1)
+        maps = {}
+        for i in range(max(self.out_indices) + 1):
+            x = self.downsample_layers[i](x)
+            for block in self.stages[i]:
+                x = self.run_block(block, x)
+            if i in self.out_indices:
+                # The next stage goes on from the map without norm.
+                out = x if self.out_norm is None else getattr(self, f'outnorm{i}')(x)
+                maps[i] = out.permute(0, 3, 1, 2)
+        return tuple(maps[i] for i in self.out_indices)

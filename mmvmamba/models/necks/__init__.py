@@ -1,0 +1,3 @@
+from .mambaout_neck import MambaOutNeck
+
+__all__ = ['MambaOutNeck']
