@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmvmamba.checkpoint import adapt_state_dict, load_backbone, split_init_cfg
+
 __all__ = ['BaseBackbone', 'resolve_arch', 'resolve_out_indices']
 
 
@@ -77,9 +79,22 @@ class BaseBackbone(BaseModule):
         self.with_cp = with_cp
 
     def init_weights(self) -> None:
-        if not self.is_init:
+        """Sets the values that training starts from; a checkpoint named by ``init_cfg`` last."""
+        is_first, init_cfg = not self.is_init, self.init_cfg
+        if is_first:
             self.init_own_weights()
+        # mmengine's own initialiser merely warns about keys that do not fit.
+        self.init_cfg, pretrained = split_init_cfg(init_cfg)
         super().init_weights()
+        self.init_cfg = init_cfg
+        if is_first:
+            for cfg in pretrained:
+                load_backbone(self, **cfg)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+        # Called by torch's and by mmengine's loading alike.
+        adapt_state_dict(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def init_own_weights(self) -> None:
         """Values that training starts from where they differ from those of the constructor."""

@@ -1,0 +1,28 @@
+from .convert import FAMILIES, Converted, convert
+from .loading import (
+    adapt_state_dict,
+    load_backbone,
+    load_converted,
+    load_model,
+    split_init_cfg,
+)
+from .safe_load import CheckpointError, read_checkpoint
+from .schemes import register_schemes
+from .sources import locate
+
+__all__ = [
+    'FAMILIES',
+    'CheckpointError',
+    'Converted',
+    'adapt_state_dict',
+    'convert',
+    'load_backbone',
+    'load_converted',
+    'load_model',
+    'locate',
+    'read_checkpoint',
+    'register_schemes',
+    'split_init_cfg',
+]
+
+register_schemes()

@@ -1,0 +1,74 @@
+"""What a key map consists of: how the files of a family are recognised, and how their keys become
+ours.
+
+Our layout is that of an OpenMMLab model: ``backbone.*`` with the official keys, ``neck.*`` and
+``head.fc.*`` for a classifier.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+__all__ = ['Family', 'Style']
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way in which the classification files of a family name their keys.
+
+    Args:
+        name: Who writes files like this.
+        marks: Keys that together are found in these files and in no others.
+        renames: Pairs of a pattern and its replacement; the first pattern that matches a key
+            applies. Without a replacement the key is dropped, and named in the report. A key that
+            no pattern matches is an error.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    renames: tuple[tuple[str, str | None], ...]
+
+    def matches(self, keys: Collection[str]) -> bool:
+        return all(mark in keys for mark in self.marks)
+
+    def new_names(self, keys: Collection[str]) -> dict[str, str | None]:
+        """New names by old ones: None for a dropped key, no entry for one that no pattern knows."""
+        names = {}
+        for key in keys:
+            for pattern, replacement in self.renames:
+                if re.match(pattern, key):
+                    names[key] = None if replacement is None else re.sub(pattern, replacement, key)
+                    break
+        return names
+
+
+@dataclass(frozen=True)
+class Family:
+    """The key map of a family.
+
+    Args:
+        name: Lower-case name, the first part of the model names.
+        backbones: Class names of its backbones.
+        styles: Styles of its classification files.
+        backbone_marks: Backbone keys, without a prefix, that tell its detectors and segmentors.
+        head_only: Patterns of backbone keys that only classification uses; a backbone without them
+            may leave them out.
+        task_only: Patterns of backbone keys that a classification file does not have, because they
+            are new in detection and segmentation.
+        dropped: Patterns of keys in its OpenMMLab files that are no weights of the model.
+    """
+
+    name: str
+    backbones: tuple[str, ...]
+    styles: tuple[Style, ...]
+    backbone_marks: tuple[str, ...]
+    head_only: tuple[str, ...] = ()
+    task_only: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def style_of(self, keys: Collection[str]) -> Style | None:
+        """The style of a classification file with these keys, None if it is none of this family."""
+        return next((style for style in self.styles if style.matches(keys)), None)
+
+    def owns_backbone(self, keys: Collection[str]) -> bool:
+        return all(mark in keys for mark in self.backbone_marks)

@@ -1,0 +1,26 @@
+"""Key map of MambaVision: timm-style training files and Hugging Face folders.
+
+The prefix ``model.`` of the latter is gone by the time these names are looked at.
+"""
+
+from .family import Family, Style
+
+__all__ = ['MAMBAVISION']
+
+MAMBAVISION = Family(
+    name='mambavision',
+    backbones=('MambaVision',),
+    styles=(
+        Style(
+            'official',
+            marks=('patch_embed.conv_down.0.weight', 'levels.0.blocks.0.conv1.weight'),
+            renames=(
+                (r'(patch_embed\.|levels\.\d+\.|norm\.|outnorm\d+\.)', r'backbone.\1'),
+                (r'head\.', 'head.fc.'),
+            ),
+        ),
+    ),
+    backbone_marks=('patch_embed.conv_down.0.weight', 'levels.0.blocks.0.conv1.weight'),
+    head_only=(r'norm\.',),
+    task_only=(r'outnorm\d+\.',),
+)

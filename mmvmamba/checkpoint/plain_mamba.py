@@ -1,0 +1,28 @@
+"""Key map of PlainMamba. Its files are OpenMMLab checkpoints already and keep their names."""
+
+from .family import Family, Style
+
+__all__ = ['PLAIN_MAMBA']
+
+_BACKBONE_KEYS = r'(pos_embed$|patch_embed\.|layers\.\d+\.|ln1\.|norm_layer\d+\.)'
+
+PLAIN_MAMBA = Family(
+    name='plain_mamba',
+    backbones=('PlainMamba', 'PlainMambaAdapter'),
+    styles=(
+        Style(
+            'backbone without prefix',
+            marks=('patch_embed.projection.weight', 'layers.0.mamba.direction_Bs'),
+            renames=((_BACKBONE_KEYS, r'backbone.\1'), (r'(head\.fc\.)', r'\1')),
+        ),
+    ),
+    backbone_marks=('patch_embed.projection.weight', 'layers.0.mamba.direction_Bs'),
+    head_only=(r'ln1\.',),
+    task_only=(
+        r'norm_layer\d+\.',
+        r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)',
+    ),
+    # Its EMA hook keeps the raw weights in top-level buffers; the ordinary keys hold the averaged
+    # ones.
+    dropped=(r'ema_',),
+)

@@ -1,0 +1,28 @@
+"""Makes mmengine read checkpoints through this package, wherever a config or a call names one."""
+
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .convert import ENTRIES, convert, is_state_dict
+from .safe_load import read_checkpoint
+from .sources import locate
+
+__all__ = ['load_from_any', 'register_schemes']
+
+
+def load_from_any(filename: str, map_location: str | None = None) -> dict:
+    """Reads a checkpoint: mmengine's own as it is, that of another project with our key names."""
+    checkpoint = read_checkpoint(locate(filename), map_location)
+    if 'message_hub' in checkpoint or 'mmengine_version' in (checkpoint.get('meta') or {}):
+        return checkpoint
+    if not any(is_state_dict(part) for part in (checkpoint, *map(checkpoint.get, ENTRIES))):
+        return checkpoint
+    converted = convert(checkpoint, filename)
+    if not converted.is_changed:
+        return checkpoint
+    return dict(meta=converted.meta, state_dict=converted.state_dict)
+
+
+def register_schemes() -> None:
+    """Has mmengine read local files, addresses and ``hf://`` names with ``load_from_any``."""
+    prefixes = ('', 'http://', 'https://', 'hf://')
+    CheckpointLoader.register_scheme(prefixes, load_from_any, force=True)
