@@ -35,7 +35,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
         use_extra_extractor: Whether the last interaction has two more extractors.
         add_vit_feature: Whether the backbone's map is added to each level at the end.
         norm_cfg: Norm layers of the adapter.
-        keep_dt_init: See ``PlainMamba``.
+        use_mamba_dt_init: See ``PlainMamba``.
         frozen_stages: Freezes the stem and the first blocks, never the adapter.
         norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
         with_cp: Whether blocks recompute their activations in the backward pass.
@@ -60,7 +60,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
         use_extra_extractor: bool = True,
         add_vit_feature: bool = True,
         norm_cfg: dict | None = None,
-        keep_dt_init: bool = False,
+        use_mamba_dt_init: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -74,7 +74,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
             final_norm=False,
-            keep_dt_init=keep_dt_init,
+            use_mamba_dt_init=use_mamba_dt_init,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,

@@ -191,7 +191,7 @@ class PlainMamba(BaseBackbone):
         drop_rate: Dropout after the position embedding.
         drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first.
         final_norm: Whether the output of the last block is normed.
-        keep_dt_init: Whether ``init_weights`` keeps Mamba's initialisation of the step sizes. The
+        use_mamba_dt_init: Whether ``init_weights`` keeps Mamba's initialisation of the step sizes. The
             official training overwrites it with that of every other linear layer, and so does the
             default.
         frozen_stages: -1 freezes nothing, 0 the stem, n > 0 the stem and the first n blocks.
@@ -217,7 +217,7 @@ class PlainMamba(BaseBackbone):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         final_norm: bool = True,
-        keep_dt_init: bool = False,
+        use_mamba_dt_init: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -227,7 +227,7 @@ class PlainMamba(BaseBackbone):
         settings = resolve_arch(arch, self.arch_zoo, optional=('mixer',))
         self.embed_dims, num_layers = settings['embed_dims'], settings['num_layers']
         self.out_indices = resolve_out_indices(out_indices, num_layers)
-        self.keep_dt_init = keep_dt_init
+        self.use_mamba_dt_init = use_mamba_dt_init
 
         self.patch_embed = PlainMambaStem(
             in_channels, self.embed_dims, settings['num_convs'], patch_size
@@ -254,7 +254,7 @@ class PlainMamba(BaseBackbone):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def init_own_weights(self) -> None:
-        kept = {layer.mamba.dt_proj for layer in self.layers if self.keep_dt_init}
+        kept = {layer.mamba.dt_proj for layer in self.layers if self.use_mamba_dt_init}
         for module in self.modules():
             if isinstance(module, nn.Linear) and module not in kept:
                 nn.init.trunc_normal_(module.weight, std=0.02)

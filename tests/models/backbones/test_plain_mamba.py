@@ -142,13 +142,13 @@ def test_out_indices_may_repeat_and_count_from_the_end():
     assert not torch.equal(first, last)
 
 
-@pytest.mark.parametrize('keep_dt_init', [False, True])
-def test_initial_step_sizes(keep_dt_init):
-    backbone = PlainMamba(TINY, img_size=64, keep_dt_init=keep_dt_init)
+@pytest.mark.parametrize('use_mamba_dt_init', [False, True])
+def test_initial_step_sizes(use_mamba_dt_init):
+    backbone = PlainMamba(TINY, img_size=64, use_mamba_dt_init=use_mamba_dt_init)
     before = backbone.layers[0].mamba.dt_proj.bias.clone()
     backbone.init_weights()
     bias = backbone.layers[0].mamba.dt_proj.bias
-    assert torch.equal(bias, before if keep_dt_init else torch.zeros_like(bias))
+    assert torch.equal(bias, before if use_mamba_dt_init else torch.zeros_like(bias))
     steps = torch.nn.functional.softplus(before)
     assert (steps > 0.9e-3).all() and (steps < 0.11).all()
 

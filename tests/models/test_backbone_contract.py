@@ -1,0 +1,232 @@
+"""What every registered backbone promises, checked on each of them."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import mmvmamba.models  # noqa: F401  registers the backbones
+from mmvmamba.models.backbones import BaseBackbone
+from mmvmamba.registry import BACKBONES
+from mmvmamba.testing import assert_close
+
+PLAIN_MAMBA = dict(
+    embed_dims=24,
+    num_layers=4,
+    num_convs=1,
+    layers_with_dwconv=(0,),
+    mixer=dict(d_state=4, d_conv=3),
+)
+# A network of each class that is small enough to train in a test.
+SMALL = {
+    'PlainMamba': dict(arch=PLAIN_MAMBA, img_size=64),
+    'PlainMambaAdapter': dict(
+        arch=PLAIN_MAMBA, img_size=64, conv_inplane=8, deform_num_heads=4, init_values=0.1
+    ),
+    'VisionMamba': dict(arch=dict(embed_dims=24, num_layers=4), img_size=64),
+    'VisionTransformerCausal': dict(
+        arch=dict(embed_dims=24, num_layers=4, num_heads=2), img_size=64
+    ),
+    'MambaVision': dict(
+        arch=dict(dim=8, in_dim=8, depths=(1, 1, 2, 2), num_heads=(2, 4), window_size=(3, 2)),
+        out_indices=(0, 1, 2, 3),
+        out_norm='LN2d',
+    ),
+    'MambaOut': dict(
+        arch=dict(depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)),
+        out_indices=(0, 1, 2, 3),
+        out_norm='LN2d',
+    ),
+}
+
+
+def backbone_classes():
+    return {
+        name: cls
+        for name, cls in BACKBONES.module_dict.items()
+        if isinstance(cls, type) and issubclass(cls, BaseBackbone)
+    }
+
+
+def build(name, **settings):
+    torch.manual_seed(0)
+    return BACKBONES.build(dict(type=name, **{**SMALL[name], **settings}))
+
+
+def image(*size, batch=2):
+    torch.manual_seed(1)
+    return torch.randn(batch, 3, *size)
+
+
+NAMES = sorted(backbone_classes())
+each_backbone = pytest.mark.parametrize('name', NAMES)
+each_row = pytest.mark.parametrize(
+    ('name', 'arch'),
+    [(name, arch) for name, cls in sorted(backbone_classes().items()) for arch in cls.arch_zoo],
+)
+
+
+def test_every_backbone_has_a_small_network_here():
+    assert set(SMALL) == set(NAMES)
+
+
+@each_row
+def test_every_row_builds(name, arch):
+    with torch.device('meta'):
+        settings = {'deform_num_heads': 8} if arch == 'L3' and 'Adapter' in name else {}
+        backbone = backbone_classes()[name](arch=arch, **settings)
+    assert sum(p.numel() for p in backbone.parameters()) > 1e5
+
+
+@each_backbone
+@pytest.mark.parametrize('size', [(224, 224), (256, 320), (193, 257), (33, 47)], ids=str)
+def test_maps_have_the_promised_shapes_at_any_size(name, size):
+    backbone = build(name).eval()
+    with torch.no_grad():
+        maps = backbone(image(*size, batch=1))
+    assert isinstance(maps, tuple) and maps
+    for level in maps:
+        assert level.dim() == 4 and level.shape[0] == 1 and level.isfinite().all()
+    if len(maps) == 4:
+        assert_strides(maps, size, padded='Adapter' in name)
+
+
+def assert_strides(maps, size, padded):
+    for level, stride in zip(maps, (4, 8, 16, 32), strict=True):
+        for got, side in zip(level.shape[-2:], size, strict=True):
+            side = -(-side // 32) * 32 if padded else side
+            # Strided convolutions round up at every step; patches round down.
+            assert side // stride <= got <= -(-side // stride), (level.shape, size)
+
+
+@each_backbone
+def test_a_photograph_sized_image(name):
+    with torch.no_grad():
+        maps = build(name).eval()(image(800, 1333, batch=1))
+    assert all(level.isfinite().all() for level in maps)
+
+
+@each_backbone
+def test_every_parameter_gets_a_gradient(name):
+    backbone = build(name).train()
+    sum(level.square().mean() for level in backbone(image(64, 64))).backward()
+    for parameter_name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, f'no gradient for {parameter_name}'
+        assert parameter.grad.isfinite().all(), f'gradient of {parameter_name} is not finite'
+
+
+@each_backbone
+def test_training_modes_return_the_backbone(name):
+    backbone = build(name)
+    assert backbone.train() is backbone and backbone.eval() is backbone
+
+
+@each_backbone
+@pytest.mark.parametrize('frozen_stages', [0, 2])
+def test_frozen_stages_stay_frozen(name, frozen_stages):
+    backbone = build(name, frozen_stages=frozen_stages).train()
+    stages = backbone.freezable_stages()
+    members = [member for stage in stages[: frozen_stages + 1] for member in stage]
+    frozen = {
+        id(p)
+        for member in members
+        for p in (member.parameters() if isinstance(member, nn.Module) else [member])
+    }
+    assert frozen
+    for parameter in backbone.parameters():
+        assert parameter.requires_grad is (id(parameter) not in frozen)
+    modules = [member for member in members if isinstance(member, nn.Module)]
+    assert all(not child.training for module in modules for child in module.modules())
+    assert backbone.training
+
+
+@each_backbone
+def test_norm_eval_keeps_batch_statistics(name):
+    backbone = build(name, norm_eval=True).train()
+    before = copy.deepcopy(backbone.state_dict())
+    backbone(image(64, 64))
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+@each_backbone
+def test_recomputation_changes_nothing(name):
+    gradients = []
+    for with_cp in (False, True):
+        backbone = build(name, with_cp=with_cp).train()
+        loss = sum(level.square().mean() for level in backbone(image(64, 64)))
+        loss.backward()
+        gradients.append({n: p.grad for n, p in backbone.named_parameters()} | {'loss': loss})
+    for key, want in gradients[0].items():
+        assert_close(gradients[1][key], want, key, tolerance=1e-5)
+
+
+@each_backbone
+def test_recomputation_does_recompute(name):
+    calls = 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+
+    backbone = build(name, with_cp=True).train()
+    for module in backbone.modules():
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            module.register_forward_hook(count)
+    loss = sum(level.mean() for level in backbone(image(64, 64)))
+    forward_calls = calls
+    loss.backward()
+    assert calls > forward_calls
+
+
+@each_backbone
+def test_state_dict_round_trip_copy_and_pickle(name):
+    backbone, x = build(name).eval(), image(64, 64)
+    others = [build(name), copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))]
+    for parameter in others[0].parameters():
+        nn.init.zeros_(parameter)
+    others[0].load_state_dict(backbone.state_dict())
+    with torch.no_grad():
+        want = backbone(x)
+        for other in others:
+            for got, level in zip(other.eval()(x), want, strict=True):
+                assert torch.equal(got, level)
+
+
+@each_backbone
+def test_half_precision_is_finite_and_close(name):
+    backbone, x = build(name).eval(), image(64, 64)
+    with torch.no_grad():
+        want = backbone(x)
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            got = backbone(x)
+    for half, level in zip(got, want, strict=True):
+        assert half.isfinite().all()
+        # bfloat16 keeps eight bits; errors add up over the blocks.
+        assert_close(half.float(), level, name, tolerance=0.1)
+
+
+@each_backbone
+def test_settings_given_are_left_as_they_were(name):
+    settings = copy.deepcopy(SMALL[name])
+    backbone_classes()[name](**settings)
+    assert settings == SMALL[name]
+
+
+@each_backbone
+def test_an_unknown_row_is_named(name):
+    with pytest.raises(ValueError, match="arch must be one of .*, got 'nosuch'"):
+        backbone_classes()[name](arch='nosuch')
+
+
+@pytest.mark.slow
+@each_backbone
+def test_compiled_model_gives_the_same_maps(name):
+    backbone, x = build(name).eval(), image(64, 64)
+    with torch.no_grad():
+        want = backbone(x)
+        got = torch.compile(backbone, fullgraph=True)(x)
+    for compiled, level in zip(got, want, strict=True):
+        assert_close(compiled, level, name, tolerance=1e-4)
