@@ -1,11 +1,12 @@
 from .convert import FAMILIES, Converted, convert
 from .loading import (
-    adapt_state_dict,
+    fit_state_dict,
     load_backbone,
     load_converted,
     load_model,
     split_init_cfg,
 )
+from .resize import fit_position_table
 from .safe_load import CheckpointError, read_checkpoint
 from .schemes import register_schemes
 from .sources import locate
@@ -14,8 +15,9 @@ __all__ = [
     'FAMILIES',
     'CheckpointError',
     'Converted',
-    'adapt_state_dict',
     'convert',
+    'fit_position_table',
+    'fit_state_dict',
     'load_backbone',
     'load_converted',
     'load_model',

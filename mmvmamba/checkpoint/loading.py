@@ -10,12 +10,11 @@ from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from .convert import Converted, convert, family_of_backbone
-from .resize import fit_position_embedding
 from .safe_load import CheckpointError, read_checkpoint
 from .sources import locate
 
 __all__ = [
-    'adapt_state_dict',
+    'fit_state_dict',
     'load_backbone',
     'load_converted',
     'load_model',
@@ -163,11 +162,11 @@ def split_init_cfg(init_cfg: dict | list | None) -> tuple[list[dict], list[dict]
     return others, [{k: v for k, v in cfg.items() if k != 'type'} for cfg in pretrained]
 
 
-def adapt_state_dict(backbone: nn.Module, state: StateDict, prefix: str) -> None:
+def fit_state_dict(backbone: nn.Module, state: StateDict, prefix: str) -> None:
     """Makes a state dict fit a backbone before it is loaded, in place.
 
     Keeps the ``backbone.`` part alone if the backbone is loaded by itself from the file of a whole
-    model, and resizes the position embedding.
+    model, and lets the backbone change what is for another image size or task.
     """
     if not prefix:
         own = backbone.state_dict()
@@ -182,7 +181,10 @@ def adapt_state_dict(backbone: nn.Module, state: StateDict, prefix: str) -> None
                 + (f'; not used: {_some(_first_parts(outside))}' if outside else ''),
                 logger='current',
             )
-    fit_position_embedding(backbone, state, prefix)
+    part = {key: state.pop(key) for key in list(state) if key.startswith(prefix)}
+    part = {key.removeprefix(prefix): tensor for key, tensor in part.items()}
+    backbone.fit_checkpoint(part)
+    state.update({prefix + key: tensor for key, tensor in part.items()})
 
 
 def _backbone_part(
@@ -232,8 +234,8 @@ def _fit_and_load(
 ) -> tuple[list[str], list[str]]:
     """Loads a state dict. Returns the keys left out of the file, and those the module has anew."""
     for name, part in module.named_modules():
-        if family_of_backbone(type(part)) is not None:
-            fit_position_embedding(part, state, f'{name}.' if name else '')
+        if hasattr(part, 'fit_checkpoint'):
+            fit_state_dict(part, state, f'{name}.' if name else '')
     own = module.state_dict()
     left_out = [key for key in state if key not in own and _matches(key, may_be_unexpected)]
     new = [key for key in own if key not in state and _matches(key, may_be_missing)]

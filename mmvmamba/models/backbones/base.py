@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmvmamba.checkpoint import adapt_state_dict, load_backbone, split_init_cfg
+from mmvmamba.checkpoint import fit_state_dict, load_backbone, split_init_cfg
 
 __all__ = ['BaseBackbone', 'resolve_arch', 'resolve_out_indices']
 
@@ -93,8 +93,11 @@ class BaseBackbone(BaseModule):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
         # Called by torch's and by mmengine's loading alike.
-        adapt_state_dict(self, state_dict, prefix)
+        fit_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
+        """Changes, in place, what a checkpoint has for another image size or another task."""
 
     def init_own_weights(self) -> None:
         """Values that training starts from where they differ from those of the constructor."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvmamba.checkpoint import fit_position_table
 from mmvmamba.layers import (
     drop_path,
     drop_path_rates,
@@ -284,6 +285,9 @@ class PlainMamba(BaseBackbone):
         for layer in self.layers[first : last + 1]:
             x = self.run_block(layer, x, grid)
         return x
+
+    def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
+        fit_position_table(state, self.position_grid)
 
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patch_embed, self.pos_embed], *([layer] for layer in self.layers)]
