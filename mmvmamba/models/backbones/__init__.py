@@ -2,5 +2,14 @@ from .base import BaseBackbone
 from .mambaout import MambaOut
 from .mambavision import MambaVision
 from .plain_mamba import PlainMamba
+from .vim import VisionMamba
+from .vit_causal import VisionTransformerCausal
 
-__all__ = ['BaseBackbone', 'MambaOut', 'MambaVision', 'PlainMamba']
+__all__ = [
+    'BaseBackbone',
+    'MambaOut',
+    'MambaVision',
+    'PlainMamba',
+    'VisionMamba',
+    'VisionTransformerCausal',
+]
