@@ -21,8 +21,8 @@ def selective_scan_ref(
 ) -> tuple[Tensor, Tensor]:
     """Scans in the canonical, channels-last layout that every backend takes.
 
-    K is the number of scan directions; a tensor whose second axis (first axis for ``A``, ``D``, ``delta_bias``) is 1 where K
-    is expected is shared by all directions.
+    K is the number of scan directions; a tensor whose second axis (first axis for ``A``, ``D``,
+    ``delta_bias``) is 1 where K is expected is shared by all directions.
 
     Args:
         u: Input, ``(batch, K or 1, length, dim)``, at the tokens' own places.
@@ -33,13 +33,15 @@ def selective_scan_ref(
         D: Skip connection, ``(K or 1, dim)``.
         delta_bias: Added to ``delta``, ``(K or 1, dim)``.
         delta_softplus: Whether softplus is applied to ``delta + delta_bias``.
-        orders: ``(K, length)``; ``orders[k, t]`` is the token that direction k visits at step t. None: K = 1, in order.
-        order_all: Whether ``delta``, ``B`` and ``C`` lie at the tokens' own places and follow the order too, or (False)
-            are indexed by the step, so that only ``u`` follows the order.
+        orders: ``(K, length)``; ``orders[k, t]`` is the token that direction k visits at step t.
+            None: K = 1, in order.
+        order_all: Whether ``delta``, ``B`` and ``C`` lie at the tokens' own places and follow the
+            order too, or (False) are indexed by the step, so that only ``u`` follows the order.
 
     Returns:
-        The sum over directions of the outputs, each added at its token's own place, ``(batch, length, dim)`` in the dtype of
-        ``u``; and the last states, ``(batch, K, dim, state)`` in at least float32.
+        The sum over directions of the outputs, each added at its token's own place,
+        ``(batch, length, dim)`` in the dtype of ``u``; and the last states,
+        ``(batch, K, dim, state)`` in at least float32.
     """
     out_dtype = u.dtype
     dtype = torch.promote_types(out_dtype, torch.float32)

@@ -1,0 +1,7 @@
+"""The ``mamba_ssm`` backend."""
+
+import torch
+
+
+def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
+    return 'not there yet'
