@@ -1,19 +1,38 @@
 from .attention import Attention
+from .bidirectional_mamba import BidirectionalMamba
 from .drop_path import drop_path, drop_path_rates
 from .mlp import MLP
 from .norm import LayerNorm2d, build_norm2d
-from .position_embedding import resize_position_grid
+from .position_embedding import (
+    CLASS_TOKENS,
+    RESIZE_RULES,
+    class_token_places,
+    insert_tokens,
+    remove_tokens,
+    resize_position_embedding,
+    resize_position_grid,
+)
+from .rope import GridRotation, rotate_pairs
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
 __all__ = [
+    'CLASS_TOKENS',
     'MLP',
+    'RESIZE_RULES',
     'Attention',
+    'BidirectionalMamba',
+    'GridRotation',
     'LayerNorm2d',
     'build_norm2d',
+    'class_token_places',
     'drop_path',
     'drop_path_rates',
     'init_dt_proj_',
     'initial_A_log',
+    'insert_tokens',
+    'remove_tokens',
+    'resize_position_embedding',
     'resize_position_grid',
     'resolve_dt_rank',
+    'rotate_pairs',
 ]

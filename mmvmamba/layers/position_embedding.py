@@ -19,6 +19,7 @@ from torch import Tensor
 
 __all__ = [
     'CLASS_TOKENS',
+    'RESIZE_RULES',
     'class_token_places',
     'insert_tokens',
     'remove_tokens',
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 CLASS_TOKENS = ('middle', 'head', 'double', 'none')
-RULES = ('token_aware', 'upstream')
+RESIZE_RULES = ('token_aware', 'upstream')
 
 
 def class_token_places(class_token: str, num_patches: int) -> tuple[int, ...]:
@@ -118,8 +119,8 @@ def resize_position_embedding(
     Returns:
         The table of the new grid; the very same tensor if the grids are equal.
     """
-    if rule not in RULES:
-        raise ValueError(f'rule must be one of {list(RULES)}, got {rule!r}')
+    if rule not in RESIZE_RULES:
+        raise ValueError(f'rule must be one of {list(RESIZE_RULES)}, got {rule!r}')
     old_places = class_token_places(class_token, old_grid[0] * old_grid[1])
     new_places = class_token_places(class_token, new_grid[0] * new_grid[1])
     if rule == 'upstream':

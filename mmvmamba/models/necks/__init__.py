@@ -1,3 +1,5 @@
 from .mambaout_neck import MambaOutNeck
+from .simple_fpn import SimpleFPN
+from .vit_feature_pyramid import ViTFeaturePyramid
 
-__all__ = ['MambaOutNeck']
+__all__ = ['MambaOutNeck', 'SimpleFPN', 'ViTFeaturePyramid']

@@ -1,0 +1,69 @@
+"""Rotary position embedding over a grid of patches, as Vim's first releases apply it."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ['GridRotation', 'rotate_pairs']
+
+# Positions run from 0 to this number along each side, whatever the size of the grid.
+REFERENCE_SIDE = 14
+
+
+class GridRotation(nn.Module):
+    """Tables by which channel pairs of a patch are turned: half by its row, half by its column.
+
+    Args:
+        embed_dims: Width of the tokens, a multiple of 4.
+        grid: Height and width of the grid whose tables are stored, with the weights as in the
+            official files; those of any other grid are computed when asked for.
+    """
+
+    def __init__(self, embed_dims: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        if embed_dims % 4:
+            raise ValueError(f'embed_dims must be a multiple of 4 for rope, got {embed_dims}')
+        self.embed_dims = embed_dims
+        self.grid = tuple(grid)
+        angles = grid_angles(embed_dims, self.grid)
+        self.register_buffer('freqs_cos', angles.cos())
+        self.register_buffer('freqs_sin', angles.sin())
+
+    def forward(self, grid: tuple[int, int], num_skipped: int = 0) -> tuple[Tensor, Tensor]:
+        """The tables for a sequence: tokens that are not turned, then the patches of the grid.
+
+        Args:
+            grid: Height and width of the grid.
+            num_skipped: Number of tokens that are not turned.
+
+        Returns:
+            Cosines and sines, both ``(num_skipped + h * w, C)``.
+        """
+        cos, sin = self.freqs_cos, self.freqs_sin
+        if tuple(grid) != self.grid:
+            angles = grid_angles(self.embed_dims, grid, cos.device)
+            cos, sin = angles.cos().to(cos.dtype), angles.sin().to(sin.dtype)
+        unturned = cos.new_ones(num_skipped, self.embed_dims)
+        return torch.cat([unturned, cos]), torch.cat([torch.zeros_like(unturned), sin])
+
+
+def grid_angles(
+    embed_dims: int, grid: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
+    """The angle of each patch and channel, ``(h * w, C)`` in float32; a pair shares its angle."""
+    width = embed_dims // 2
+    exponents = torch.arange(0, width, 2, dtype=torch.float32, device=device) / width
+    frequencies = (1 / 10000**exponents).repeat_interleave(2)
+    rows, columns = (
+        torch.arange(side, dtype=torch.float32, device=device) / side * REFERENCE_SIDE
+        for side in grid
+    )
+    rows = (rows[:, None] * frequencies)[:, None].expand(-1, grid[1], -1)
+    columns = (columns[:, None] * frequencies)[None].expand(grid[0], -1, -1)
+    return torch.cat([rows, columns], dim=-1).flatten(0, 1)
+
+
+def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns each pair of neighbouring channels of ``(N, L, C)`` by the angle of its token."""
+    first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+    swapped = torch.stack([-second, first], dim=-1).flatten(-2)
+    return (x * cos + swapped * sin).to(x.dtype)
