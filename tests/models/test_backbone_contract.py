@@ -217,7 +217,7 @@ def test_settings_given_are_left_as_they_were(name):
 
 @each_backbone
 def test_an_unknown_row_is_named(name):
-    with pytest.raises(ValueError, match="arch must be one of .*, got 'nosuch'"):
+    with pytest.raises(ValueError, match=r"arch must be one of .*, got 'nosuch'"):
         backbone_classes()[name](arch='nosuch')
 
 
