@@ -1,14 +1,15 @@
-"""Non-maximum suppression."""
+"""Non-maximum suppression, hard and soft."""
 
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
+from torch import Tensor
 
-__all__ = ['nms']
+__all__ = ['nms', 'softnms']
+
+_NAIVE, _LINEAR, _GAUSSIAN = range(3)
 
 
-def nms(
-    boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int
-) -> torch.Tensor:
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Return the indices of the boxes that stay, best score first.
 
     Args:
@@ -20,3 +21,69 @@ def nms(
     if offset:
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
     return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Take the best box, lower the scores of those that overlap it, and repeat.
+
+    Args:
+        boxes: (n, 4) corners.
+        scores: (n,).
+        dets: (n, 5), written: corners and lowered score of each box in the order it was taken.
+        iou_threshold: overlap from which methods 0 and 1 lower a score.
+        sigma: width of method 2.
+        min_score: a box whose score is lowered to less than this goes.
+        method: 0 sets the score to zero, 1 multiplies it by ``1 - overlap``, 2 by
+            ``exp(-overlap ** 2 / sigma)``.
+        offset: added to widths and heights.
+
+    Returns:
+        The indices of the boxes taken, in that order.
+    """
+    taken, lowered = [], []
+    left = torch.arange(len(boxes), device=boxes.device)
+    scores = scores.clone()
+    while left.numel():
+        best = scores[left].argmax()
+        index = left[best]
+        taken.append(index)
+        lowered.append(scores[index])
+        left = torch.cat([left[:best], left[best + 1 :]])
+        overlap = _overlap(boxes[index], boxes[left], offset)
+        scores[left] *= _soft_weight(overlap, iou_threshold, sigma, method)
+        left = left[scores[left] >= min_score]
+    if not taken:
+        return torch.empty(0, dtype=torch.long, device=boxes.device)
+    indices = torch.stack(taken)
+    dets[: len(indices)] = torch.cat([boxes[indices], torch.stack(lowered)[:, None]], dim=1)
+    return indices
+
+
+def _overlap(box: Tensor, others: Tensor, offset: int) -> Tensor:
+    top_left = torch.maximum(box[:2], others[:, :2])
+    bottom_right = torch.minimum(box[2:], others[:, 2:])
+    intersection = (bottom_right - top_left + offset).clamp(min=0).prod(dim=1)
+    area = (box[2:] - box[:2] + offset).prod()
+    areas = (others[:, 2:] - others[:, :2] + offset).prod(dim=1)
+    union = area + areas - intersection
+    # Two boxes without area have no union; they do not overlap.
+    return torch.where(union > 0, intersection / union, 0)
+
+
+def _soft_weight(overlap: Tensor, iou_threshold: float, sigma: float, method: int) -> Tensor:
+    if method == _GAUSSIAN:
+        return torch.exp(-overlap.square() / sigma)
+    if method == _LINEAR:
+        return torch.where(overlap >= iou_threshold, 1 - overlap, 1.0)
+    if method == _NAIVE:
+        return (overlap < iou_threshold).to(overlap.dtype)
+    raise ValueError(f'method must be 0 (naive), 1 (linear) or 2 (gaussian), got {method}')

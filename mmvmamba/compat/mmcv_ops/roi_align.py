@@ -2,6 +2,7 @@
 
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
+from torch import Tensor
 
 __all__ = ['roi_align_backward', 'roi_align_forward']
 
@@ -14,12 +15,25 @@ def _check_pool_mode(pool_mode: int) -> None:
         )
 
 
+def _compute_dtype(tensor: Tensor) -> torch.dtype:
+    """torchvision has no kernel for bfloat16."""
+    return torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
+
+
+def _fill(output: Tensor, result: Tensor) -> None:
+    """Make ``output`` hold ``result``, without a copy where the dtypes allow it."""
+    if output.dtype == result.dtype:
+        output.set_(result)
+    else:
+        output.copy_(result)
+
+
 def roi_align_forward(
-    input: torch.Tensor,
-    rois: torch.Tensor,
-    output: torch.Tensor,
-    argmax_y: torch.Tensor,
-    argmax_x: torch.Tensor,
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
     aligned_height: int,
     aligned_width: int,
     spatial_scale: float,
@@ -43,18 +57,25 @@ def roi_align_forward(
         aligned: whether pixel centres lie at half integers.
     """
     _check_pool_mode(pool_mode)
+    dtype = _compute_dtype(input)
     pooled = torch.ops.torchvision.roi_align(
-        input, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+        input.to(dtype),
+        rois.to(dtype),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        sampling_ratio,
+        aligned,
     )
-    output.copy_(pooled)
+    _fill(output, pooled)
 
 
 def roi_align_backward(
-    grad_output: torch.Tensor,
-    rois: torch.Tensor,
-    argmax_y: torch.Tensor,
-    argmax_x: torch.Tensor,
-    grad_input: torch.Tensor,
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
     aligned_height: int,
     aligned_width: int,
     spatial_scale: float,
@@ -64,9 +85,10 @@ def roi_align_backward(
 ) -> None:
     """Fill ``grad_input`` from ``grad_output``; the other arguments are those of the forward."""
     _check_pool_mode(pool_mode)
+    dtype = _compute_dtype(grad_output)
     grad = torch.ops.torchvision._roi_align_backward(
-        grad_output,
-        rois,
+        grad_output.to(dtype),
+        rois.to(dtype),
         spatial_scale,
         aligned_height,
         aligned_width,
@@ -74,4 +96,4 @@ def roi_align_backward(
         sampling_ratio,
         aligned,
     )
-    grad_input.copy_(grad)
+    _fill(grad_input, grad)

@@ -1,0 +1,120 @@
+"""Joining a distributed run, also on a machine without GPUs.
+
+mmengine's own initialisation selects a CUDA device and dies where there is none; a process group
+that exists already it leaves alone. So without a GPU this opens one over gloo, and with GPUs it
+looks whether there are enough and leaves the rest to mmengine.
+"""
+
+import os
+import subprocess
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+__all__ = ['check_gpus', 'init_dist']
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+# torch's default is half an hour; a hung rank should be noticed before that on CPUs as well.
+GLOO_TIMEOUT = timedelta(minutes=30)
+
+_REQUIRED = {
+    'pytorch': ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'MASTER_ADDR',
+    ),
+}
+_STARTED_BY = {
+    'pytorch': 'torchrun (tools/dist_train.sh and tools/dist_test.sh call it)',
+    'slurm': 'srun (tools/slurm_train.sh and tools/slurm_test.sh call it)',
+    'mpi': 'mpirun with MASTER_ADDR set',
+}
+
+
+def check_gpus(wanted: int) -> None:
+    """Refuse to start more processes than this machine has GPUs; without any GPU all is allowed.
+
+    Args:
+        wanted: processes on this machine, one to a GPU.
+
+    Raises:
+        ValueError: if there are GPUs but fewer than ``wanted``.
+    """
+    there = torch.cuda.device_count()
+    if 0 < there < wanted:
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        note = '' if visible is None else f' (CUDA_VISIBLE_DEVICES={visible})'
+        raise ValueError(
+            f'{wanted} GPUs were asked for and this machine has {there}{note}; '
+            f'ask for at most {there}'
+        )
+
+
+def init_dist(launcher: str) -> None:
+    """Prepare the process group before mmengine's runner is built.
+
+    Args:
+        launcher: what started this process: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        ValueError: if the launcher is unknown, did not start this process, or asks for GPUs that
+            are not there.
+    """
+    if launcher not in LAUNCHERS:
+        raise ValueError(f'launcher must be one of {LAUNCHERS}, got {launcher!r}')
+    if launcher == 'none' or dist.is_initialized():
+        return
+    missing = [name for name in _REQUIRED[launcher] if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'launcher {launcher!r} needs the environment variables {", ".join(missing)}: '
+            f'start with {_STARTED_BY[launcher]}, or use --launcher none for one process'
+        )
+    check_gpus(_processes_here(launcher))
+    if torch.cuda.is_available() or _has_other_accelerator():
+        return
+    _export_rank(launcher)
+    dist.init_process_group(backend='gloo', timeout=GLOO_TIMEOUT)
+
+
+def _has_other_accelerator() -> bool:
+    """Whether mmengine drives something that is neither CUDA nor the CPU (NPU, MLU, MUSA)."""
+    from mmengine.device import get_device
+
+    return get_device() not in ('cpu', 'mps')
+
+
+def _processes_here(launcher: str) -> int:
+    """Processes of this run on this machine; one where the launcher does not say."""
+    name = {
+        'pytorch': 'LOCAL_WORLD_SIZE',
+        'slurm': 'SLURM_NTASKS_PER_NODE',
+        'mpi': 'OMPI_COMM_WORLD_LOCAL_SIZE',
+    }[launcher]
+    return int(os.environ.get(name, 1))
+
+
+def _export_rank(launcher: str) -> None:
+    """Set what torch reads from the variables of Slurm or MPI, as mmengine does with GPUs."""
+    env = os.environ
+    if launcher == 'slurm':
+        env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
+        env['LOCAL_RANK'] = env.get('SLURM_LOCALID', '0')
+        if 'MASTER_ADDR' not in env:
+            env['MASTER_ADDR'] = _first_host(env['SLURM_NODELIST'])
+    elif launcher == 'mpi':
+        env['RANK'], env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_RANK'], env['OMPI_COMM_WORLD_SIZE']
+        env['LOCAL_RANK'] = env['OMPI_COMM_WORLD_LOCAL_RANK']
+    env.setdefault('MASTER_PORT', '29500')
+
+
+def _first_host(nodes: str) -> str:
+    hosts = subprocess.run(
+        ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
+    )
+    return hosts.stdout.split()[0]
