@@ -1,0 +1,10 @@
+"""Imports the registered dataset classes, at the first look-up: mmpretrain is slow to import."""
+
+from importlib.util import find_spec
+
+__all__ = []
+
+if find_spec('mmpretrain') is not None:
+    from .imagenet_lmdb import ImageNetLMDB
+
+    __all__ += ['ImageNetLMDB']
