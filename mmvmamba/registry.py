@@ -26,7 +26,7 @@ def _child(name: str, parent: root.Registry, location: str) -> root.Registry:
 
 MODELS = _child('model', root.MODELS, 'mmvmamba.models')
 BACKBONES = MODELS
-DATASETS = _child('dataset', root.DATASETS, 'mmvmamba.datasets')
+DATASETS = _child('dataset', root.DATASETS, 'mmvmamba.datasets.registered')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'mmvmamba.datasets')
 HOOKS = _child('hook', root.HOOKS, 'mmvmamba.engine')
 METRICS = _child('metric', root.METRICS, 'mmvmamba.engine')
