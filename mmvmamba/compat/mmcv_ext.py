@@ -7,16 +7,19 @@ otherwise the stand-in of :mod:`mmvmamba.compat.mmcv_ops`. Nothing is decided be
 asks, so importing ``mmvmamba`` costs nothing.
 """
 
+import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
 
-__all__ = ['StandInModule', 'missing_op', 'provide_mmcv_ops']
+__all__ = ['StandInModule', 'missing_op', 'mmcv_ops_status', 'provide_mmcv_ops']
 
 EXT_NAME = 'mmcv._ext'
+STAND_IN_ORIGIN = 'mmvmamba'
 
 
 def missing_op(name: str) -> Callable:
@@ -87,7 +90,7 @@ class _MmcvExtFinder(importlib.abc.MetaPathFinder):
             return None
         compiled = importlib.machinery.PathFinder.find_spec(name, path, target)
         if compiled is None:
-            return importlib.machinery.ModuleSpec(name, _StandInLoader(), origin='mmvmamba')
+            return importlib.machinery.ModuleSpec(name, _StandInLoader(), origin=STAND_IN_ORIGIN)
         loader = _CompiledOrStandInLoader(compiled)
         return importlib.machinery.ModuleSpec(name, loader, origin=compiled.origin)
 
@@ -96,3 +99,22 @@ def provide_mmcv_ops() -> None:
     """Let ``import mmcv._ext`` find the stand-in where there is no compiled module that loads."""
     if not any(isinstance(finder, _MmcvExtFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MmcvExtFinder())
+
+
+def mmcv_ops_status() -> tuple[str, str]:
+    """Say which operators mmcv runs with.
+
+    Returns:
+        'compiled', 'stand-in' or 'none', and why.
+    """
+    if importlib.util.find_spec('mmcv') is None:
+        return 'none', 'mmcv is not installed'
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        module = importlib.import_module(EXT_NAME)
+    if not isinstance(module, StandInModule):
+        return 'compiled', str(module.__file__)
+    if module.__spec__.origin == STAND_IN_ORIGIN:
+        return 'stand-in', 'the installed mmcv has no compiled operators'
+    reason = str(caught[0].message) if caught else f'{module.__spec__.origin} does not load'
+    return 'stand-in', reason
