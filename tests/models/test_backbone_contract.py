@@ -173,7 +173,7 @@ def test_recomputation_does_recompute(name):
 
     backbone = build(name, with_cp=True).train()
     for module in backbone.modules():
-        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm | nn.BatchNorm2d):
             module.register_forward_hook(count)
     loss = sum(level.mean() for level in backbone(image(64, 64)))
     forward_calls = calls

@@ -50,6 +50,22 @@ TOKEN_NAMES = {
 }
 
 
+class StreamRMSNorm(nn.RMSNorm):
+    """RMSNorm of the residual stream, computed in its precision and returned in another."""
+
+    def forward(self, stream: Tensor, dtype: torch.dtype) -> Tensor:
+        weight = self.weight.to(stream.dtype)
+        return F.rms_norm(stream, self.normalized_shape, weight, self.eps).to(dtype)
+
+
+class StreamLayerNorm(nn.LayerNorm):
+    """LayerNorm of the residual stream, computed in its precision and returned in another."""
+
+    def forward(self, stream: Tensor, dtype: torch.dtype) -> Tensor:
+        weight, bias = self.weight.to(stream.dtype), self.bias.to(stream.dtype)
+        return F.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(dtype)
+
+
 class VimBlock(nn.Module):
     """Adds the last block's output to the residual stream, norms the stream and mixes it.
 
@@ -67,14 +83,14 @@ class VimBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.mixer = BidirectionalMamba(embed_dims, **mixer)
-        self.norm = build_norm(embed_dims, use_rms_norm)
+        self.norm = (StreamRMSNorm if use_rms_norm else StreamLayerNorm)(embed_dims, eps=1e-5)
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(
         self, hidden: Tensor, residual: Tensor | None, orders: Tensor
     ) -> tuple[Tensor, Tensor]:
         residual = add_to_stream(self.drop_path(hidden), residual)
-        return self.mixer(norm_stream(self.norm, residual, hidden.dtype), orders), residual
+        return self.mixer(self.norm(residual, hidden.dtype), orders), residual
 
 
 @MODELS.register_module()
@@ -191,7 +207,7 @@ class VisionMamba(BaseBackbone):
         self.drop_path = drop_path(drop_path_rate)
         self.norm_f = None
         if last_layer_process == 'add & norm' and num_layers - 1 in self.out_indices:
-            self.norm_f = build_norm(self.embed_dims, use_rms_norm)
+            self.norm_f = type(self.layers[0].norm)(self.embed_dims, eps=1e-5)
         self._init_parameters()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -260,7 +276,7 @@ class VisionMamba(BaseBackbone):
         if self.last_layer_process == 'add':
             return add_to_stream(hidden, residual).to(hidden.dtype)
         residual = add_to_stream(self.drop_path(hidden), residual)
-        return norm_stream(self.norm_f, residual, hidden.dtype)
+        return self.norm_f(residual, hidden.dtype)
 
     def format_output(self, x: Tensor, grid: Grid) -> Tensor:
         """Brings tokens, ``(N, L, C)``, to the form that ``out_type`` asks for."""
@@ -377,19 +393,6 @@ class VisionMamba(BaseBackbone):
         return resize_position_embedding(
             table, (side, side), self.grid, self.class_token, self.position_resize
         )
-
-
-def build_norm(embed_dims: int, use_rms_norm: bool) -> nn.Module:
-    return (nn.RMSNorm if use_rms_norm else nn.LayerNorm)(embed_dims, eps=1e-5)
-
-
-def norm_stream(norm: nn.Module, stream: Tensor, dtype: torch.dtype) -> Tensor:
-    """The norm of the residual stream, computed in its precision and returned in another."""
-    weight = norm.weight.to(stream.dtype)
-    if isinstance(norm, nn.RMSNorm):
-        return F.rms_norm(stream, norm.normalized_shape, weight, norm.eps).to(dtype)
-    bias = norm.bias.to(stream.dtype)
-    return F.layer_norm(stream, norm.normalized_shape, weight, bias, norm.eps).to(dtype)
 
 
 def add_to_stream(hidden: Tensor, residual: Tensor | None) -> Tensor:
