@@ -1,9 +1,40 @@
 """Vision-Mamba backbones for classification, detection and segmentation from config files."""
 
+import importlib
+import types
+
 from . import datasets
-from .compat import prepare_stack
+from .compat import prepare_stack, when_imported
 from .version import __version__
 
-__all__ = ['__version__', 'datasets']
+__all__ = [
+    '__version__',
+    'classify',
+    'create_model',
+    'datasets',
+    'get_feature_extractor',
+    'get_model',
+    'list_models',
+]
 
 prepare_stack()
+
+
+def __getattr__(name: str) -> object:
+    # The functions of mmvmamba.apis, without the cost of importing the models now.
+    if name in __all__:
+        return getattr(importlib.import_module('mmvmamba.apis'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _add_models_to_mmpretrain(hub_module: types.ModuleType) -> None:
+    from .apis.mmpretrain_hub import register_models
+
+    register_models(hub_module)
+
+
+when_imported('mmpretrain.apis.model', _add_models_to_mmpretrain)

@@ -33,6 +33,7 @@ class Converted:
         family: Name of the family, None if the keys are of no family here; such files are passed on
             unchanged.
         style: How the file named its keys; 'openmmlab' if they were ours already.
+        source: Name of the file.
         entry: The entry of the file that was read, None for a flat file.
         renamed: New names by old names, where they differ.
         dropped: Keys that were left out.
@@ -42,6 +43,7 @@ class Converted:
     state_dict: StateDict
     family: str | None
     style: str
+    source: str = ''
     entry: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
@@ -93,6 +95,7 @@ def convert(
         state_dict={name: weights[key] for key, name in names.items() if name is not None},
         family=found,
         style=style,
+        source=source,
         entry=entry,
         renamed={key: name for key, name in names.items() if name not in (None, key)},
         dropped=[key for key, name in names.items() if name is None],

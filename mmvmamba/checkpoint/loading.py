@@ -76,37 +76,36 @@ def load_converted(
 
 def load_model(
     model: nn.Module,
-    source: str | Path,
+    weights: str | Path | Converted,
     entry: str | None = None,
     family: str | None = None,
     new_head: bool = False,
-    prefix: str = '',
-) -> Converted:
+) -> None:
     """Loads a classifier, detector or segmentor strictly.
 
     Args:
         model: The model.
-        source: See ``locate``.
+        weights: What ``load_converted`` gave, or its source.
         entry: The entry of the file to take, such as 'model_ema'.
         family: The family it must be of; by default any.
         new_head: Whether a classification head of another size is left as it is.
-        prefix: Prefix of the model's keys in the file, to take a part of it.
 
     Raises:
         CheckpointError: The file and the model do not fit.
     """
-    converted = load_converted(source, entry, family)
-    state = dict(converted.state_dict)
-    if prefix:
-        state = _take_prefix(state, prefix, str(source))
-    if new_head:
-        left = _drop_head_of_other_size(model, state)
-        if left:
-            print_log(
-                f'{source}: {_some(left)} not loaded, the model has its own', logger='current'
-            )
-    _fit_and_load(model, state, str(source), (), ())
-    return converted
+    if not isinstance(weights, Converted):
+        weights = load_converted(weights, entry, family)
+    state = dict(weights.state_dict)
+    own = model.state_dict()
+    left = [
+        key
+        for key in ('head.fc.weight', 'head.fc.bias')
+        if new_head and key in state and key in own and state[key].shape != own[key].shape
+    ]
+    if left:
+        state |= {key: own[key] for key in left}
+        print_log(f'{weights.source}: {_some(left)} not loaded, of another size', 'current')
+    _fit_and_load(model, state, weights.source, (), ())
 
 
 def load_backbone(
@@ -214,15 +213,6 @@ def _take_prefix(state: StateDict, prefix: str, source: str) -> StateDict:
             f'{_some(_first_parts(state))}'
         )
     return part
-
-
-def _drop_head_of_other_size(model: nn.Module, state: StateDict) -> list[str]:
-    own = model.state_dict()
-    keys = ('head.fc.weight', 'head.fc.bias')
-    return [
-        key for key in keys if key in state and key in own and state[key].shape != own[key].shape
-        and state.pop(key) is not None
-    ]  # fmt: skip
 
 
 def _fit_and_load(

@@ -1,0 +1,20 @@
+from .classification import Prediction, classify
+from .features import FeatureExtractor, get_feature_extractor
+from .model_table import MODEL_TABLE, ModelInfo, find_model
+from .models import create_model, get_model, list_models, model_config
+from .preprocess import Preprocessing
+
+__all__ = [
+    'MODEL_TABLE',
+    'FeatureExtractor',
+    'ModelInfo',
+    'Prediction',
+    'Preprocessing',
+    'classify',
+    'create_model',
+    'find_model',
+    'get_feature_extractor',
+    'get_model',
+    'list_models',
+    'model_config',
+]
