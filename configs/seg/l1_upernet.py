@@ -23,7 +23,7 @@ model = dict(
         ),
     ),
     decode_head=dict(in_channels=[192, 192, 192, 192]),
-    auxiliary_head=dict(in_channels=192),
+    auxiliary_head=dict(in_channels=192, in_index=3),
 )
 # The official test resizes the image up to multiples of 32.
 test_pipeline = [

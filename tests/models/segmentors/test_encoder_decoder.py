@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.models import EncoderDecoder as MMSegEncoderDecoder
 from mmseg.registry import MODELS as MMSEG_MODELS
@@ -55,6 +55,7 @@ def small_segmentor(cls, window_batch):
         backbone=dict(
             type='mmvmamba.MambaOut',
             arch=dict(depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)),
+            out_indices=-1,
         ),
         decode_head=dict(
             type='FCNHead',
@@ -65,7 +66,7 @@ def small_segmentor(cls, window_batch):
             num_classes=5,
             norm_cfg=dict(type='BN'),
         ),
-        test_cfg=dict(
+        test_cfg=ConfigDict(
             mode='slide', crop_size=(64, 64), stride=(43, 30), window_batch=window_batch
         ),
     ).eval()
