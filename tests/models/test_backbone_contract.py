@@ -26,6 +26,13 @@ SMALL = {
         arch=PLAIN_MAMBA, img_size=64, conv_inplane=8, deform_num_heads=4, init_values=0.1
     ),
     'VisionMamba': dict(arch=dict(embed_dims=24, num_layers=4), img_size=64),
+    'VimAdapter': dict(
+        arch=dict(embed_dims=24, num_layers=4),
+        img_size=64,
+        conv_inplane=8,
+        deform_num_heads=4,
+        init_values=0.1,
+    ),
     'VisionTransformerCausal': dict(
         arch=dict(embed_dims=24, num_layers=4, num_heads=2), img_size=64
     ),
@@ -74,8 +81,8 @@ def test_every_backbone_has_a_small_network_here():
 
 @each_row
 def test_every_row_builds(name, arch):
+    settings = {'deform_num_heads': 8} if arch == 'L3' and 'Adapter' in name else {}
     with torch.device('meta'):
-        settings = {'deform_num_heads': 8} if arch == 'L3' and 'Adapter' in name else {}
         backbone = backbone_classes()[name](arch=arch, **settings)
     assert sum(p.numel() for p in backbone.parameters()) > 1e5
 
