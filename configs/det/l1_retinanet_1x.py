@@ -1,0 +1,41 @@
+# PlainMamba-Adapter-L1, RetinaNet, COCO 1x.
+# Recipe: https://github.com/ChenhongyiYang/PlainMamba, configs of its detection part; 8 GPUs x 2
+# images. Train: tools/dist_train.sh configs/det/l1_retinanet_1x.py 8
+# Published box AP 41.7; not yet reproduced here.
+_base_ = [
+    '../_base_/models/retinanet_fpn.py',
+    '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/plain_mamba_1x.py',
+    '../_base_/default_runtime_det.py',
+]
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+# The BatchNorm layers of the stem count over all GPUs as well.
+sync_bn = 'torch'
+# The pyramid starts at stride 8, so the adapter's stride-4 branch gets no gradient.
+find_unused_parameters = True
+
+model = dict(
+    backbone=dict(
+        type='mmvmamba.PlainMambaAdapter',
+        arch='L1',
+        drop_path_rate=0.1,
+        interaction_indexes=[[0, 5], [6, 11], [12, 17], [18, 23]],
+        conv_inplane=64,
+        n_points=4,
+        deform_num_heads=6,
+        deform_ratio=1.0,
+        init_values=0.0,
+        with_cffn=True,
+        cffn_ratio=0.25,
+        use_extra_extractor=True,
+        add_vit_feature=True,
+        norm_cfg=norm_cfg,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='hf://ChenhongyiYang/PlainMamba/l1.pth',
+            prefix='backbone.',
+        ),
+    ),
+    neck=dict(in_channels=[192, 192, 192, 192], norm_cfg=norm_cfg),
+)
+optim_wrapper = dict(clip_grad=dict(max_norm=35, norm_type=2))

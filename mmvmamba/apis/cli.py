@@ -1,0 +1,66 @@
+"""How the tools report errors: a message that names the thing and the way out, and an exit code."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+__all__ = ['SETUP_ERRORS', 'UserError', 'user_errors']
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+# What bad input raises while a run is set up. Once it runs, a ValueError is a bug and keeps its
+# traceback.
+SETUP_ERRORS = (OSError, ValueError, KeyError, ImportError)
+
+
+class UserError(Exception):
+    """Bad input. The message says what was wrong and what to do about it."""
+
+
+@contextlib.contextmanager
+def user_errors(
+    debug: bool = False, also: tuple[type[Exception], ...] = SETUP_ERRORS
+) -> Iterator[None]:
+    """Ends the program with one line on stderr instead of a traceback.
+
+    Args:
+        debug: Lets every exception through, traceback and all.
+        also: Exceptions that count as bad input beside ``UserError``.
+
+    Raises:
+        SystemExit: With code 2 for bad input, 130 for Ctrl-C.
+    """
+    try:
+        yield
+    except (UserError, *also) as error:
+        if debug:
+            raise
+        _leave(_describe(error), EXIT_ERROR)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _leave('interrupted', EXIT_INTERRUPTED)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, UserError | ValueError):
+        return str(error)
+    if isinstance(error, KeyError):
+        return str(error.args[0]) if error.args else 'KeyError'
+    if isinstance(error, OSError) and error.filename:
+        return f'{error.strerror}: {error.filename}'
+    return str(error) or type(error).__name__
+
+
+def _leave(message: str, code: int) -> None:
+    if int(os.environ.get('LOCAL_RANK', 0)) == 0:
+        sys.stderr.write(f'error: {message}\n')
+        sys.stderr.flush()
+    else:
+        # Every process met the same error. torchrun ends all of them with the first that leaves,
+        # so the others wait until local rank 0 has spoken.
+        time.sleep(5)
+    sys.exit(code)
