@@ -3,9 +3,12 @@
 import importlib
 import types
 
-from . import datasets
 from .compat import prepare_stack, when_imported
 from .version import __version__
+
+prepare_stack()
+
+from . import datasets  # noqa: E402  prepare_stack says in one sentence if mmengine is missing
 
 __all__ = [
     '__version__',
@@ -16,8 +19,6 @@ __all__ = [
     'get_model',
     'list_models',
 ]
-
-prepare_stack()
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 
 __all__ = ['StandInModule', 'missing_op', 'mmcv_ops_status', 'provide_mmcv_ops']
 
@@ -91,8 +92,9 @@ class _MmcvExtFinder(importlib.abc.MetaPathFinder):
         compiled = importlib.machinery.PathFinder.find_spec(name, path, target)
         if compiled is None:
             return importlib.machinery.ModuleSpec(name, _StandInLoader(), origin=STAND_IN_ORIGIN)
-        loader = _CompiledOrStandInLoader(compiled)
-        return importlib.machinery.ModuleSpec(name, loader, origin=compiled.origin)
+        spec = copy(compiled)
+        spec.loader = _CompiledOrStandInLoader(compiled)
+        return spec
 
 
 def provide_mmcv_ops() -> None:

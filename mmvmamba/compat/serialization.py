@@ -6,6 +6,7 @@ its own files. This is the one list of what is allowed; nothing else is ever unp
 """
 
 import argparse
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -27,7 +28,7 @@ def _statistic(owner: type, name: str) -> Callable:
     The real ``getattr`` would reach anything, so it is not allowed.
     """
     if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise ValueError(
+        raise pickle.UnpicklingError(
             f'a checkpoint may refer to the statistics {_STATISTICS} of HistoryBuffer, '
             f'got {name!r} of {owner!r}'
         )

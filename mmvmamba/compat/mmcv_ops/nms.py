@@ -20,7 +20,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """
     if offset:
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
-    return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
+    # Autocast leaves boxes and scores in different types; torchvision wants one, and not bfloat16.
+    dtype = torch.promote_types(torch.promote_types(boxes.dtype, scores.dtype), torch.float32)
+    return torch.ops.torchvision.nms(boxes.to(dtype), scores.to(dtype), iou_threshold)
 
 
 def softnms(

@@ -1,0 +1,62 @@
+"""One sentence with one command for an OpenMMLab piece that is missing or does not fit."""
+
+import sys
+
+import pytest
+
+from mmvmamba.compat import INSTALL_COMMAND, require
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Makes an importable package of one line."""
+
+    def make(name, code):
+        (tmp_path / f'{name}.py').write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    return make
+
+
+def message_of(name):
+    with pytest.raises(ImportError) as caught:
+        require(name)
+    text = str(caught.value)
+    assert '\n' not in text
+    assert text.endswith(INSTALL_COMMAND)
+    return text
+
+
+def test_a_package_that_is_there_is_returned():
+    assert require('mmengine') is sys.modules['mmengine']
+
+
+def test_a_missing_package_is_named():
+    assert message_of('mmnothing').startswith('mmnothing is not installed')
+
+
+def test_what_a_package_lacks_is_named(package):
+    package('mmfake', 'import ftfy_of_nobody')
+    assert message_of('mmfake').startswith('mmfake needs ftfy_of_nobody')
+
+
+def test_a_refused_version_is_reported(package):
+    package('mmfake', "assert False, 'MMCV==2.2.0 is used but incompatible.'")
+    assert message_of('mmfake').startswith('mmfake refuses an installed package (MMCV==2.2.0 is')
+
+
+def test_other_errors_are_not_hidden(package):
+    package('mmfake', '1 / 0')
+    with pytest.raises(ZeroDivisionError):
+        require('mmfake')
+
+
+def test_missing_mmdet_is_named_by_the_real_refusal(monkeypatch):
+    """mmdet's own assertion about mmcv 2.2, as a user meets it."""
+    mmcv = pytest.importorskip('mmcv')
+    for name in [name for name in sys.modules if name.split('.')[0] == 'mmdet']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(mmcv, '__version__', '2.2.0')
+    text = message_of('mmdet')
+    assert 'MMCV==2.2.0' in text
