@@ -196,8 +196,8 @@ def backward_kernel(
 ):  # fmt: skip
     """Adds to gradients that are zero: ``du`` (splits, batch, directions or 1, length, dim), with
     ``du_step`` 1 or 0; ``ddelta`` alike; ``dB`` and ``dC`` (splits, blocks of a group, batch,
-    directions or 1, length, groups, state), to be summed over blocks; ``dA`` (batch, directions, all
-    blocks, state, LANES), ``dD`` and ``ddelta_bias`` (batch, directions, all blocks, LANES).
+    directions or 1, length, groups, state), to be summed over blocks; ``dA`` (batch, directions,
+    all blocks, state, LANES), ``dD`` and ``ddelta_bias`` (batch, directions, all blocks, LANES).
     """
     dim = s.groups * s.group_dim
     size = s.state * LANES
@@ -321,7 +321,8 @@ def _recompute_states(s, b, k, start, stop, group, channel, width, row, steps, d
 
 @_inline
 def _retreat(
-    s, step, dy, entry, A, B, C, states, decays, i, carries, carry, dA, dA_row, dB, dB_row, dC, dC_row
+    s, step, dy, entry, A, B, C, states, decays, i, carries, carry,
+    dA, dA_row, dB, dB_row, dC, dC_row,
 ):  # fmt: skip
     """Takes the gradients of one direction back through one step.
 

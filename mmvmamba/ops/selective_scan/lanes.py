@@ -86,7 +86,7 @@ def _constant(value: float) -> ir.Constant:
 
 @intrinsic
 def broadcast(typingctx, array, index):
-    """One float32 of an array in every lane; unlike ``array[index]``, no index counts from the end."""
+    """One float32 of an array in every lane; unlike in ``array[index]``, index is not negative."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

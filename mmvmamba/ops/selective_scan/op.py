@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvmamba.ops.flops import register_flop_formulas
+
 from .arguments import ScanArgs, canonical_arguments, check_values
 from .dispatch import chunk_length_for, debug_mode, requested_backend, select_backend
 
@@ -184,6 +186,7 @@ def _backward(ctx, grad_out, grad_last_state, _):
 
 
 _forward_op.register_autograd(_backward, setup_context=_save_for_backward)
+register_flop_formulas()
 
 
 def _or_empty(x: Tensor | None, like: Tensor) -> Tensor:
