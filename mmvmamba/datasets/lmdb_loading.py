@@ -1,26 +1,26 @@
 """Reads, checks and digests source images in worker processes, in order and a bounded way ahead."""
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
+import signal
+import struct
 import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 from .errors import LMDBDataError
 from .image_files import DECODE_ERRORS, find_defect, is_image_name, shrink
-from .lmdb_sources import Listing, Location
+from .lmdb_format import DIGEST_BYTES
+from .lmdb_sources import Listing
 
 __all__ = ['LoadedImage', 'end_with_parent', 'load_images']
 
-CHUNK = 16  # images of one task
-TASKS_PER_WORKER = 4  # bounds what lies in memory when the disk is slower than the readers
-
-# Place in the listing, location, and whether it must be an image.
-Task = tuple[int, Location | None, bool]
+PIPE_BYTES = 1 << 20
+# Index, SHA-256, whether resized, and bytes of the defect, which follows, as does the image.
+FRAME = struct.Struct(f'<Q{DIGEST_BYTES}s?I')
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LoadedImage:
     """
 
     index: int
-    data: bytes
+    data: bytes | memoryview
     digest: bytes
     resized: bool
     defect: str
@@ -54,31 +54,71 @@ def load_images(
         max_size: Longest allowed short edge; 0 for any.
         decode: Whether to decode each image fully to check it.
     """
-    chunks = (
-        [_task(listing, i) for i in range(first, min(first + CHUNK, len(listing)))]
-        for first in range(start, len(listing), CHUNK)
-    )
     if workers == 0:
-        for chunk in chunks:
-            yield from _load_chunk(chunk, max_size, decode)
+        for index in range(start, len(listing)):
+            yield _load(listing, index, max_size, decode)
         return
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-        pending = deque()
-        try:
-            for chunk in chunks:
-                pending.append(pool.submit(_load_chunk, chunk, max_size, decode))
-                if len(pending) > TASKS_PER_WORKER * workers:
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-        except BrokenProcessPool as error:
-            raise LMDBDataError(
-                'a reader process was killed, perhaps for want of memory',
-                remedy='Run the same command again, with fewer --workers.',
-            ) from error
-        finally:
-            for future in pending:
-                future.cancel()
+    # Worker w reads every `workers`-th image and sends it down its own pipe. Taking turns at the
+    # pipes gives the images in order, and a full pipe makes its worker wait.
+    processes, pipes = [], []
+    try:
+        for worker in range(workers):
+            receiver, sender = multiprocessing.Pipe(duplex=False)
+            places = range(start + worker, len(listing), workers)
+            process = multiprocessing.Process(
+                target=_send_images, args=(sender, listing, places, max_size, decode), daemon=True
+            )
+            process.start()
+            sender.close()
+            _widen(receiver)
+            processes.append(process)
+            pipes.append(receiver)
+        for index in range(start, len(listing)):
+            yield _unpack(pipes[(index - start) % workers].recv_bytes())
+    except EOFError as error:
+        raise LMDBDataError(
+            'a reader process failed or was killed, perhaps for want of memory',
+            remedy='Run the same command again, with fewer --workers.',
+        ) from error
+    finally:
+        for process, pipe in zip(processes, pipes, strict=True):
+            process.terminate()
+            process.join()
+            pipe.close()
+
+
+def _send_images(
+    sender: Connection, listing: Listing, places: range, max_size: int, decode: bool
+) -> None:
+    end_with_parent()
+    # Ctrl-C reaches all processes; the writer ends its readers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for index in places:
+        sender.send_bytes(_pack(_load(listing, index, max_size, decode)))
+    sender.close()
+
+
+def _pack(image: LoadedImage) -> bytes:
+    # A pickle would cost several copies of the image.
+    defect = image.defect.encode('utf-8', 'replace')
+    head = FRAME.pack(image.index, image.digest, image.resized, len(defect))
+    return b''.join((head, defect, image.data))
+
+
+def _unpack(frame: bytes) -> LoadedImage:
+    index, digest, resized, length = FRAME.unpack_from(frame)
+    end = FRAME.size + length
+    defect = frame[FRAME.size : end].decode()
+    return LoadedImage(index, memoryview(frame)[end:], digest, resized, defect)
+
+
+def _widen(pipe: Connection) -> None:
+    # Room for several images lets the readers go on while the writer commits. Systems differ in
+    # what they allow; a narrow pipe is as good, only slower.
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def end_with_parent() -> None:
@@ -93,30 +133,20 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _task(listing: Listing, index: int) -> Task:
-    # A tree may hold annotations beside its images.
-    is_image = listing.layout != 'tree' or is_image_name(listing.keys[index])
-    return index, listing.locations[index], is_image
-
-
-def _load_chunk(chunk: list[Task], max_size: int, decode: bool) -> list[LoadedImage]:
-    return [_load(*task, max_size, decode) for task in chunk]
-
-
-def _load(
-    index: int, location: Location | None, is_image: bool, max_size: int, decode: bool
-) -> LoadedImage:
+def _load(listing: Listing, index: int, max_size: int, decode: bool) -> LoadedImage:
+    location = listing.locations[index]
     if location is None:
-        return LoadedImage(index, b'', b'', False, 'the list names it, the tar file lacks it')
+        return _defective(index, 'the list names it, the tar file lacks it')
     path, offset, size = location
     try:
-        with open(path, 'rb') as file:
+        with open(path, 'rb', buffering=0) as file:
             file.seek(offset)
-            data = file.read(size)
+            data = file.read(size) if size >= 0 else file.readall()
     except OSError as error:
-        return LoadedImage(index, b'', b'', False, f'{type(error).__name__}: {error.strerror}')
+        return _defective(index, f'{type(error).__name__}: {error.strerror}')
     smaller = None
-    if is_image:
+    # A tree may hold annotations beside its images.
+    if listing.layout != 'tree' or is_image_name(listing.keys[index]):
         defect = find_defect(data, decode)
         if not defect and max_size:
             try:
@@ -124,6 +154,10 @@ def _load(
             except DECODE_ERRORS as error:
                 defect = f'{type(error).__name__}: {error}'
         if defect:
-            return LoadedImage(index, b'', b'', False, defect)
+            return _defective(index, defect)
     stored = data if smaller is None else smaller
     return LoadedImage(index, stored, hashlib.sha256(stored).digest(), smaller is not None, '')
+
+
+def _defective(index: int, defect: str) -> LoadedImage:
+    return LoadedImage(index, b'', bytes(DIGEST_BYTES), False, defect)

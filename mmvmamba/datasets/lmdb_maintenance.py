@@ -11,11 +11,15 @@ from tqdm import tqdm
 
 from .errors import DatabaseExistsError, KeyMissingError
 from .image_files import find_defect, is_image_name
-from .lmdb_loading import CHUNK, TASKS_PER_WORKER, end_with_parent
+from .lmdb_format import encode_key
+from .lmdb_loading import end_with_parent
 from .lmdb_reader import LMDBReader
 from .lmdb_writer import TABLES, manifest
 
 __all__ = ['export_lmdb', 'verify_lmdb']
+
+CHUNK = 16  # records of one task
+TASKS_PER_WORKER = 4  # bounds what waits in memory
 
 # Index, key, and the expected size and SHA-256 where the database knows them.
 Task = tuple[int, str, int, bytes]
@@ -173,6 +177,8 @@ def _export_chunk(path: str, output: str, chunk: list[Task]) -> list[tuple[str, 
         if defect:
             defects.append((task[1], defect))
             continue
+        # A foreign database may have keys that would lead out of the folder.
+        encode_key(task[1], path)
         file = Path(output, task[1])
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)

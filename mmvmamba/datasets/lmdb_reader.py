@@ -23,7 +23,6 @@ from .lmdb_format import (
     SIZE_DTYPE,
     Header,
     decode_key,
-    encode_key,
     meta_key,
 )
 
@@ -125,16 +124,26 @@ class LMDBReader:
         Raises:
             KeyMissingError: If there is no such image.
         """
-        data = encode_key(key, self.path)
-        with self._begin() as txn:
-            value = txn.get(data)
-            if value is None or data == FOREIGN_TOTAL:
-                raise self._missing(key)
-            return bytes(value)
+        value = self._find(key)
+        if value is None:
+            raise KeyMissingError(
+                f'no such image among {len(self)}',
+                self.path,
+                key,
+                'Compare with `create_lmdb_dataset.py info`, or build the database again.',
+            )
+        return value
 
     def __contains__(self, key: str) -> bool:
-        with self._begin() as txn:
-            return txn.get(encode_key(key, self.path)) is not None
+        return self._find(key) is not None
+
+    def _find(self, key: str) -> bytes | None:
+        try:
+            with self._environment().begin() as txn:
+                return txn.get(key.encode('utf-8', 'surrogateescape'))
+        except lmdb.BadValsizeError:
+            # Empty, or longer than any key can be.
+            return None
 
     def sample(self, index: int) -> tuple[str, int | None]:
         """Key and label of a sample; the label is None in a database without labels."""
@@ -214,14 +223,6 @@ class LMDBReader:
                 '',
                 "If PlainMamba's converter made it, name its list of labels (ann_file).",
             )
-
-    def _missing(self, key: str) -> KeyMissingError:
-        return KeyMissingError(
-            f'no such image among {len(self)}',
-            self.path,
-            key,
-            'Compare with `create_lmdb_dataset.py info`, or build the database again.',
-        )
 
     def _read_header(self) -> Header | None:
         with self._begin() as txn:

@@ -6,8 +6,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -186,8 +186,8 @@ class LMDBWriter:
                 done = self._resume(env)
                 # A build may have been stopped between its last transaction and the renaming.
                 if not self._is_finished(env):
-                    self._copy(env, done)
-                    self._finish(env)
+                    self._growing(env, self._copy)
+                    self._growing(env, self._finish)
                 report = self._report(env, done)
                 file_size = (env.info()['last_pgno'] + 1) * env.stat()['psize']
             finally:
@@ -263,70 +263,63 @@ class LMDBWriter:
         with env.begin() as txn:
             return txn.get(HEADER) is not None
 
-    def _copy(self, env: lmdb.Environment, done: int) -> None:
-        """Stores the images from ``done`` on, a transaction for every ``batch_bytes``."""
+    def _copy(self, env: lmdb.Environment) -> None:
+        """Stores the images that are not there yet, a transaction for every ``batch_bytes``."""
         options = self.options
+        done = self._resume(env)
         fingerprint = self._fingerprint()
         images = load_images(self.listing, done, options.workers, options.max_size, options.decode)
-        batch: list[LoadedImage] = []
-        num_bytes = 0
-        with tqdm(
+        bar = tqdm(
             total=len(self.listing),
             initial=done,
             unit='img',
             desc=self.output.name,
             disable=not options.progress,
-        ) as bar:
-            for image in images:
-                batch.append(image)
-                num_bytes += len(image.data)
-                bar.update()
-                if num_bytes >= options.batch_bytes or len(batch) >= options.batch_images:
-                    self._commit(env, batch, fingerprint)
-                    batch, num_bytes = [], 0
-            self._commit(env, batch, fingerprint)
+        )
+        with bar, closing(images):
+            while done < len(self.listing):
+                with env.begin(write=True) as txn:
+                    count = self._copy_batch(txn, images)
+                    done += count
+                    state = {'fingerprint': fingerprint, 'done': done}
+                    txn.put(STATE, json.dumps(state).encode())
+                bar.update(count)
 
-    def _commit(self, env: lmdb.Environment, batch: list[LoadedImage], fingerprint: str) -> None:
-        if not batch:
-            return
-        first, done = batch[0].index, batch[-1].index + 1
-        good = [image for image in batch if not image.defect]
-        bad = [[self.listing.keys[image.index], image.defect] for image in batch if image.defect]
-        rows = np.array([(i.index, len(i.data), i.digest, i.resized) for i in good], BATCH_ROW)
-        records = [(encode_key(self.listing.keys[image.index]), image.data) for image in good]
+    def _copy_batch(self, txn: lmdb.Transaction, images: Iterator[LoadedImage]) -> int:
+        """Stores images until a batch is full, and what `_finish` needs to know of them."""
+        rows, bad = [], []
+        count = num_bytes = 0
+        for image in images:
+            key = self.listing.keys[image.index]
+            if image.defect:
+                bad.append([key, image.defect])
+            else:
+                txn.put(encode_key(key), image.data)
+                rows.append((image.index, len(image.data), image.digest, image.resized))
+            count += 1
+            num_bytes += len(image.data)
+            if num_bytes >= self.options.batch_bytes or count >= self.options.batch_images:
+                break
         # Twelve digits keep the batches in order.
-        records.append((BATCH + b'%012d' % first, rows.tobytes()))
-        records.append((SKIPPED + b'%012d' % first, json.dumps(bad).encode()))
-        state = {'fingerprint': fingerprint, 'done': done}
-        records.append((STATE, json.dumps(state).encode()))
-        self._put(env, records)
+        place = b'%012d' % image.index
+        txn.put(BATCH + place, np.array(rows, BATCH_ROW).tobytes())
+        txn.put(SKIPPED + place, json.dumps(bad).encode())
+        return count
 
-    def _put(
-        self, env: lmdb.Environment, records: list[tuple[bytes, bytes]], prefixes: tuple = ()
-    ) -> None:
-        """Stores records and deletes those below the prefixes in one transaction."""
+    def _growing(self, env: lmdb.Environment, write: Callable[[lmdb.Environment], None]) -> None:
+        """Calls ``write``, again with a larger map each time that the map is full."""
         while True:
             try:
-                with env.begin(write=True) as txn:
-                    for key, value in records:
-                        txn.put(key, value)
-                    for prefix in prefixes:
-                        _delete_below(txn, prefix)
+                return write(env)
             except lmdb.MapFullError:
                 size = env.info()['map_size']
-                grown = math.ceil(1.5 * (size + sum(len(v) + PAGE for _, v in records)) / PAGE)
-                env.set_mapsize(grown * PAGE)
-                print_log(
-                    f'{self.output}: the map grows from {size} to {grown * PAGE} bytes', 'current'
-                )
-            except (lmdb.DiskError, OSError) as error:
-                raise self._disk_full(error) from error
+                grown = math.ceil((1.5 * size + (16 << 20)) / PAGE) * PAGE
+                env.set_mapsize(grown)
+                print_log(f'{self.output}: the map grows from {size} to {grown} bytes', 'current')
             except lmdb.Error as error:
-                if 'No space left' not in str(error):
+                if 'No space left' not in str(error) and not isinstance(error, lmdb.DiskError):
                     raise
                 raise self._disk_full(error) from error
-            else:
-                return
 
     def _disk_full(self, error: Exception) -> DiskFullError:
         return DiskFullError(
@@ -360,8 +353,12 @@ class LMDBWriter:
             num_skipped=len(skipped),
             creator=f'mmvmamba {__version__}',
         )
-        records = [(meta_key(name), value) for name, value in tables.items()]
-        self._put(env, [*records, (HEADER, header.dumps())], prefixes=(BATCH, SKIPPED))
+        with env.begin(write=True) as txn:
+            for name, value in tables.items():
+                txn.put(meta_key(name), value)
+            _delete_below(txn, BATCH)
+            _delete_below(txn, SKIPPED)
+            txn.put(HEADER, header.dumps())
         env.sync(True)
 
     def _tables(self, rows: np.ndarray, skipped: list[list[str]]) -> dict[str, bytes]:

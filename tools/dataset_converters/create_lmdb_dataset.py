@@ -156,10 +156,11 @@ def _tell(report: BuildReport) -> int:
     print(f'{report.path}: {header.num_records} images, {header.num_bytes} bytes')
     if header.num_resized:
         print(f'{header.num_resized} were re-encoded to a short edge of {header.max_size}')
+    path = Path(f'{report.path}.unreadable.txt')
+    path.unlink(missing_ok=True)
     if not report.skipped:
         return 0
-    path = f'{report.path}.unreadable.txt'
-    Path(path).write_text(
+    path.write_text(
         ''.join(f'{key}\t{reason}\n' for key, reason in report.skipped), errors='surrogateescape'
     )
     print(f'{len(report.skipped)} images cannot be read and were left out; see {path}')
