@@ -2,7 +2,9 @@
 
 import copy
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -50,6 +52,23 @@ def resolve_out_indices(out_indices: int | Sequence[int], num_outputs: int) -> t
                 f'out_indices must lie in [{-num_outputs}, {num_outputs}), got {out_indices}'
             )
     return tuple(index % num_outputs for index in indices)
+
+
+def _recomputation_contexts(block: nn.Module) -> tuple[AbstractContextManager, ...]:
+    return nullcontext(), _keep_batch_statistics(block)
+
+
+@contextmanager
+def _keep_batch_statistics(block: nn.Module) -> Iterator[None]:
+    """Lets BatchNorm layers see a batch again without counting it again."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    before = [[buffer.clone() for buffer in norm.buffers()] for norm in norms]
+    try:
+        yield
+    finally:
+        for norm, values in zip(norms, before, strict=True):
+            for buffer, value in zip(norm.buffers(), values, strict=True):
+                buffer.copy_(value)
 
 
 class BaseBackbone(BaseModule):
@@ -106,9 +125,12 @@ class BaseBackbone(BaseModule):
         """The stem's modules and parameters, then those of each stage."""
         raise NotImplementedError(f'{type(self).__name__} does not say what frozen_stages counts')
 
-    def run_block(self, block: Callable, *args: Tensor | tuple | None) -> Tensor | tuple:
+    def run_block(self, block: nn.Module, *args: Tensor | tuple | None) -> Tensor | tuple:
         """Calls a block, keeping only its inputs for the backward pass when ``with_cp`` is set."""
         if self.with_cp and self.training:
+            if any(isinstance(module, _BatchNorm) for module in block.modules()):
+                contexts = partial(_recomputation_contexts, block)
+                return checkpoint(block, *args, use_reentrant=False, context_fn=contexts)
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
 

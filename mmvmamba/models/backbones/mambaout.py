@@ -19,6 +19,8 @@ __all__ = ['MambaOut']
 
 NUM_STAGES = 4
 NORM_EPS = 1e-6
+# Of the hidden map of one block. Twice to four times this is alive at once.
+CACHE_BYTES = 8 * 2**20
 ACTIVATIONS = {'gelu': F.gelu, 'silu': F.silu}
 
 
@@ -108,11 +110,32 @@ class GatedCNNBlock(nn.Module):
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if self.training or torch.is_grad_enabled() or traced:
+            return self.forward_plain(x)
+        return self.forward_inference(x)
+
+    def forward_plain(self, x: Tensor) -> Tensor:
+        """The block as the paper draws it."""
         gate, identity, convolved = self.fc1(self.norm(x)).split(self.split, dim=-1)
         # Mamba has an activation after this convolution, the gated CNN block has none.
         convolved = conv_channels_last(self.conv, convolved)
         y = self.fc2(self.act(gate) * torch.cat([identity, convolved], dim=-1))
         return x + self.drop_path(self.ls(y))
+
+    def forward_inference(self, x: Tensor) -> Tensor:
+        """The same without the concatenation and, on a CPU, with hidden maps that fit its cache."""
+        hidden, num_identity, _ = self.split
+        image_bytes = x.shape[1] * x.shape[2] * 2 * hidden * x.element_size()
+        num_images = max(1, CACHE_BYTES // image_bytes) if x.device.type == 'cpu' else len(x)
+        chunks = []
+        for chunk in x.split(num_images):
+            gate, identity, convolved = self.fc1(self.norm(chunk)).split(self.split, dim=-1)
+            y = self.act(gate)
+            y[..., :num_identity] *= identity
+            y[..., num_identity:] *= conv_channels_last(self.conv, convolved)
+            chunks.append(chunk + self.ls(self.fc2(y)))
+        return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
 
 
 @MODELS.register_module()
