@@ -1,7 +1,8 @@
 # Vim-Ti, UperNet, ADE20K, 160k steps: the recipe that the paper's text gives.
 # Recipe: https://arxiv.org/abs/2401.09417; 8 GPUs x 2 images.
 # Train: tools/dist_train.sh configs/seg/vim_t_upernet_160k.py 8
-# The published mIoU belongs to the code's recipe, vim_t_upernet_60k.py; nothing is known of this one.
+# The published mIoU belongs to vim_t_upernet_60k.py, the recipe of the code; of this one nothing is
+# known.
 _base_ = './vim_t_upernet_60k.py'
 
 optim_wrapper = dict(

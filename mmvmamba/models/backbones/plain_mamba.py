@@ -192,9 +192,9 @@ class PlainMamba(BaseBackbone):
         drop_rate: Dropout after the position embedding.
         drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first.
         final_norm: Whether the output of the last block is normed.
-        use_mamba_dt_init: Whether ``init_weights`` keeps Mamba's initialisation of the step sizes. The
-            official training overwrites it with that of every other linear layer, and so does the
-            default.
+        use_mamba_dt_init: Whether ``init_weights`` keeps Mamba's initialisation of the step sizes.
+            The official training overwrites it with that of every other linear layer, and so does
+            the default.
         frozen_stages: -1 freezes nothing, 0 the stem, n > 0 the stem and the first n blocks.
         norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
         with_cp: Whether blocks recompute their activations in the backward pass.

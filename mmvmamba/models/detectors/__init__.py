@@ -1,0 +1,3 @@
+from .roi_extractor import ScaledGradientRoIExtractor
+
+__all__ = ['ScaledGradientRoIExtractor']
