@@ -47,9 +47,10 @@ def test_skipped_tokens_are_not_turned():
     assert_close(turned[:, 1:], rotate_pairs(x[:, 1:], *rotation((2, 3))), 'patches')
 
 
-def test_tables_of_another_grid_are_computed():
-    rotation, own = GridRotation(8, (4, 4)), GridRotation(8, (3, 5))
-    for got, want in zip(rotation((3, 5)), (own.freqs_cos, own.freqs_sin), strict=True):
+@pytest.mark.parametrize('grid', [(3, 5), (2, 8)], ids=str)
+def test_tables_of_another_grid_are_computed(grid):
+    rotation, own = GridRotation(8, (4, 4)), GridRotation(8, grid)
+    for got, want in zip(rotation(grid), (own.freqs_cos, own.freqs_sin), strict=True):
         assert torch.equal(got, want)
 
 
