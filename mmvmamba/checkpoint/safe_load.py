@@ -95,7 +95,8 @@ def _read_torch(path: Path, map_location: str, allow_pickle: bool) -> object:
             'If you trust its source, convert it once with '
             '`python tools/model_converters/convert_checkpoint.py IN OUT --allow-pickle`'
         ) from error
-    except (RuntimeError, EOFError, KeyError, IndexError, ValueError, UnicodeDecodeError) as error:
+    # torch reports a damaged file in any of these ways, depending on where it stops.
+    except (RuntimeError, OSError, EOFError, LookupError, ValueError) as error:
         raise CheckpointError(_damaged(path, str(error))) from error
 
 

@@ -1,0 +1,120 @@
+"""Every official set of keys is complete: nothing missing, unexpected or of another shape.
+
+Models are built without memory for their weights, so the large ones cost nothing.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from official_files import GOLDEN, golden, model_of
+
+from mmvmamba.apis import model_config
+from mmvmamba.checkpoint import FAMILIES, CheckpointError, convert
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def manifest(family, name):
+    """The keys of an official file, as tensors without memory."""
+    keys = json.loads((GOLDEN / family / f'{name}.json').read_text())['keys']
+    return {key: torch.empty(shape, device='meta') for key, shape in keys.items()}
+
+
+def shapes(state):
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def build(config, scope):
+    with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
+        return revert_sync_batchnorm(MODELS.build(config))
+
+
+CLASSIFIERS = sorted(
+    (path.parent.name, path.stem)
+    for pattern in (
+        *('plain_mamba/*_cls_*', 'vim/vim_*', 'vim/micro_*x*', 'mambavision/mamba_vision_*'),
+        *('mambavision/small_*', 'mambaout/*'),
+    )
+    for path in GOLDEN.glob(f'{pattern}.json')
+    # The keys of the cases of resizing are those before it.
+    if '_to_' not in path.stem
+)
+
+
+@pytest.mark.parametrize(('family', 'name'), CLASSIFIERS)
+def test_classifier_keys_are_complete(family, name):
+    converted = convert(manifest(family, name), 'file')
+    assert converted.family == family
+    assert not converted.dropped
+    model_name, overrides = model_of(golden(family, name))
+    config = model_config(model_name, **overrides).model
+    assert shapes(build(config, 'mmpretrain').state_dict()) == shapes(converted.state_dict)
+
+
+@pytest.mark.parametrize(
+    ('config', 'name'),
+    [
+        *((f'det/l{n}_maskrcnn_1x', f'l{n}_mask_rcnn{"_64x96" * (n == 1)}') for n in (1, 2, 3)),
+        *((f'det/l{n}_retinanet_1x', f'l{n}_retinanet') for n in (1, 2, 3)),
+        *((f'seg/l{n}_upernet', f'l{n}_upernet{"_96x160" * (n == 1)}') for n in (1, 2, 3)),
+    ],
+)
+def test_detector_and_segmentor_keys_are_complete(config, name):
+    state = manifest('plain_mamba', name)
+    raw = {'ema_backbone_pos_embed': torch.empty(1, device='meta')}
+    converted = convert({'meta': {}, 'state_dict': {**state, **raw}}, 'file')
+    assert (converted.family, converted.dropped) == ('plain_mamba', list(raw))
+    cfg = Config.fromfile(CONFIGS / f'{config}.py')
+    scope = 'mmdet' if config.startswith('det') else 'mmseg'
+    assert shapes(build(cfg.model, scope).state_dict()) == shapes(converted.state_dict)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_key_of_no_rule_is_an_error(family):
+    name = next(name for known, name in CLASSIFIERS if known == family)
+    state = {key.removeprefix('backbone.'): value for key, value in manifest(family, name).items()}
+    assert convert(state, 'file').family == family
+    state['layers.rotary.table'] = torch.empty(1)
+    with pytest.raises(CheckpointError, match=r'file .*no rule explains layers\.rotary\.table'):
+        convert(state, 'file')
+
+
+def test_timm_names_become_the_original_ones():
+    """timm's and the original ``head.norm`` are different layers."""
+    original = convert(manifest('mambaout', 'femto_224x224'), 'file')
+    timm = convert(manifest('mambaout', 'timm_femto_224x224'), 'file')
+    assert (original.style, timm.style) == ('original', 'timm')
+    assert shapes(original.state_dict) == shapes(timm.state_dict)
+    assert timm.renamed['head.norm.weight'] == 'neck.norm.weight'
+    assert original.renamed['head.norm.weight'] == 'neck.inner_norm.weight'
+
+
+def test_detector_of_detectron2_gives_its_backbone():
+    state = {f'backbone.{key}': value for key, value in manifest('vim', 'det_micro').items()}
+    state['roi_heads.box_predictor.cls_score.weight'] = torch.empty(2)
+    converted = convert({'model': state}, 'file')
+    assert (converted.family, converted.style) == ('vim', 'detectron2')
+    assert 'backbone.pos_embed' in converted.state_dict
+    assert 'roi_heads.box_predictor.cls_score.weight' in converted.dropped
+    assert all(not key.startswith('backbone.net.') for key in converted.state_dict)
+
+
+def test_encoder_of_a_self_supervised_file_is_taken():
+    state = manifest('mambaout', 'micro_64x64')
+    wrapped = {f'encoder.{key}': value for key, value in state.items()}
+    converted = convert({'state_dict': wrapped | {'projector.weight': torch.empty(2)}}, 'file')
+    assert converted.family == 'mambaout'
+    assert converted.dropped == ['projector.weight']
+
+
+def test_file_of_no_family_is_passed_on_unchanged():
+    state = {'model.conv1.weight': torch.zeros(2), 'model.fc.bias': torch.zeros(2)}
+    converted = convert(state, 'file')
+    assert converted.family is None
+    assert not converted.is_changed
+    assert list(converted.state_dict) == list(state)

@@ -1,0 +1,201 @@
+"""Loading through mmengine's own paths, and what is said about keys that do not fit."""
+
+import logging
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from official_files import golden, model_of, state_of, write_official
+
+from mmvmamba import get_model
+from mmvmamba.apis import model_config
+from mmvmamba.checkpoint import CheckpointError
+from mmvmamba.models.backbones import MambaOut, MambaVision, PlainMamba, VisionMamba
+
+CASES = [
+    ('plain_mamba', 'tiny_cls_64x64'),
+    ('vim', 'micro_64x64'),
+    ('mambavision', 'small_a_64x64'),
+    ('mambaout', 'micro_64x64'),
+    ('mambaout', 'timm_test_mambaout_64x64'),
+]
+DOWNSTREAM = dict(final_norm=False, out_norm='LN2d')
+each_family = pytest.mark.parametrize(('family', 'name'), CASES)
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """The lines that are logged."""
+    lines = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    handler = Handler()
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def official_file(tmp_path, family, name):
+    case = golden(family, name)
+    return case, write_official(tmp_path / 'official', family, state_of(case))
+
+
+def backbone_config(case, **changes):
+    name, overrides = model_of(case)
+    config = model_config(name, **overrides).model
+    return dict(config.backbone, **changes), config
+
+
+def build(config):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(config)
+
+
+@each_family
+def test_load_from_takes_an_official_file(family, name, tmp_path):
+    case, path = official_file(tmp_path, family, name)
+    _, config = backbone_config(case)
+    model = build(config).eval()
+    load_checkpoint(model, str(path), strict=True)
+    with torch.no_grad():
+        case.check('logits', model(case.input().float()))
+
+
+@each_family
+@pytest.mark.parametrize('prefix', [None, 'backbone', 'backbone.'])
+def test_pretrained_backbone_takes_an_official_file(family, name, prefix, tmp_path, log):
+    case, path = official_file(tmp_path, family, name)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix=prefix)
+    config, full = backbone_config(case, init_cfg=init_cfg)
+    backbone = build(config)
+    backbone.init_weights()
+    expected = get_model(model_of(case)[0], pretrained=path, **model_of(case)[1]).backbone
+    for key, tensor in expected.state_dict().items():
+        assert torch.equal(backbone.state_dict()[key], tensor), key
+    line = next(line for line in log if 'loaded from' in line)
+    assert 'head.*' in line
+    assert ('neck.*' in line) == (full.neck is not None and family == 'mambaout')
+
+
+@pytest.mark.parametrize(
+    ('family', 'name', 'changes', 'left_out', 'new'),
+    [
+        ('mambavision', 'small_a_64x64', DOWNSTREAM, 'norm.', 'outnorm3'),
+        ('mambaout', 'micro_64x64', dict(out_norm='LN2d'), 'neck.*', 'outnorm3'),
+        ('plain_mamba', 'tiny_cls_64x64', dict(final_norm=False), 'ln1.', None),
+        ('plain_mamba', 'tiny_cls_64x64', dict(out_indices=(0, 2)), 'head.*', 'norm_layer0'),
+    ],
+)
+def test_downstream_backbone_names_what_it_leaves_out(
+    family, name, changes, left_out, new, tmp_path, log
+):
+    case, path = official_file(tmp_path, family, name)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    backbone = build(backbone_config(case, init_cfg=init_cfg, **changes)[0])
+    backbone.init_weights()
+    line = next(line for line in log if 'loaded from' in line)
+    assert left_out in line.split('; new')[0]
+    assert new is None or new in line.split('; new')[1]
+
+
+def test_vim_without_class_token_takes_a_file_with_one(tmp_path, log):
+    case, path = official_file(tmp_path, 'vim', 'micro_64x64')
+    config, _ = backbone_config(
+        case, init_cfg=dict(type='Pretrained', checkpoint=str(path)),
+        class_token='none', out_type='featmap',
+    )  # fmt: skip
+    backbone = build(config)
+    backbone.init_weights()
+    table = state_of(case)['pos_embed']
+    assert torch.equal(backbone.pos_embed, torch.cat([table[:, :8], table[:, 9:]], dim=1))
+    assert any('cls_token' in line for line in log)
+
+
+def test_detector_file_gives_its_backbone(tmp_path, log):
+    case = golden('plain_mamba', 'tiny_cls_64x64')
+    state = {key: value for key, value in state_of(case).items() if key.startswith('backbone.')}
+    state |= {'neck.lateral_convs.0.weight': torch.zeros(2), 'rpn_head.bias': torch.zeros(2)}
+    torch.save({'meta': {}, 'state_dict': state}, tmp_path / 'detector.pth')
+    for prefix in (None, 'backbone.'):
+        init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'detector.pth'), prefix=prefix)
+        backbone = build(backbone_config(case, init_cfg=init_cfg)[0])
+        backbone.init_weights()
+        assert torch.equal(backbone.pos_embed, state['backbone.pos_embed'])
+    assert any('not used: neck.*, rpn_head.*' in line for line in log)
+    backbone = build(backbone_config(case)[0])
+    load_checkpoint(backbone, str(tmp_path / 'detector.pth'), strict=True)
+    assert torch.equal(backbone.pos_embed, state['backbone.pos_embed'])
+
+
+def test_backbone_somewhere_else_is_found_by_its_prefix(tmp_path):
+    case = golden('plain_mamba', 'tiny_cls_64x64')
+    state = {f'student.{key}': value for key, value in state_of(case).items()}
+    torch.save({'state_dict': state}, tmp_path / 'pair.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'pair.pth'))
+    with pytest.raises(CheckpointError, match=r'start with student\.\*\. Say with prefix='):
+        build(backbone_config(case, init_cfg=init_cfg)[0]).init_weights()
+    with pytest.raises(CheckpointError, match=r"no keys under 'teacher\.'.*student\.\*"):
+        build(backbone_config(case, init_cfg=dict(init_cfg, prefix='teacher'))[0]).init_weights()
+    backbone = build(backbone_config(case, init_cfg=dict(init_cfg, prefix='student.backbone'))[0])
+    backbone.init_weights()
+    assert torch.equal(backbone.pos_embed, state['student.backbone.pos_embed'])
+
+
+@pytest.mark.parametrize('backbone', [PlainMamba, VisionMamba, MambaVision, MambaOut])
+def test_file_of_another_family_is_refused(backbone, tmp_path):
+    family, name = CASES[0] if backbone is not PlainMamba else CASES[1]
+    _, path = official_file(tmp_path, family, name)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    with pytest.raises(CheckpointError, match=rf'{path.name} holds {family} weights'):
+        backbone(init_cfg=init_cfg).init_weights()
+
+
+@pytest.mark.parametrize(('family', 'name'), CASES[:4])
+def test_file_of_another_size_is_refused(family, name, tmp_path):
+    case, path = official_file(tmp_path, family, name)
+    with pytest.raises(CheckpointError, match=r'does not fit .*of another shape') as error:
+        get_model(model_of(case)[0], pretrained=path)
+    assert 'in the file' in str(error.value)
+    assert 'in the model' in str(error.value)
+
+
+def test_name_of_another_family_is_refused(tmp_path):
+    _, path = official_file(tmp_path, 'vim', 'micro_64x64')
+    with pytest.raises(CheckpointError, match=r'to hold mambavision weights.*those of vim'):
+        get_model('mambavision_t', pretrained=path)
+
+
+def test_missing_and_unexpected_keys_are_named(tmp_path):
+    case, path = official_file(tmp_path, 'mambaout', 'micro_64x64')
+    state = state_of(case)
+    state['stages.3.7.norm.weight'] = state.pop('stages.3.0.norm.weight')
+    torch.save(state, path)
+    message = (
+        r'1 missing in the file: backbone\.stages\.3\.0\.norm\.weight; '
+        r'1 not in the model: backbone\.stages\.3\.7\.norm\.weight'
+    )
+    name, overrides = model_of(case)
+    with pytest.raises(CheckpointError, match=message):
+        get_model(name, pretrained=path, **overrides)
+
+
+def test_checkpoint_of_mmengine_is_passed_on_whole(tmp_path):
+    """Resuming needs the other entries, and names of a bare backbone must not change."""
+    content = dict(
+        meta=dict(mmengine_version='0.10.7', epoch=1),
+        state_dict=state_of(golden('mambaout', 'micro_64x64')),
+        message_hub=dict(log_scalars={}),
+        optimizer=dict(state={}, param_groups=[]),
+    )
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    from mmengine.runner import CheckpointLoader
+
+    read = CheckpointLoader.load_checkpoint(str(tmp_path / 'epoch_1.pth'))
+    assert set(read) == set(content)
+    assert list(read['state_dict']) == list(content['state_dict'])
