@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmvmamba.checkpoint import fit_position_table
 from mmvmamba.layers import MLP, Attention, drop_path, drop_path_rates, resize_position_grid
 from mmvmamba.registry import MODELS
 
@@ -170,6 +171,15 @@ class VisionTransformerCausal(BaseBackbone):
                 f'got {tuple(size)}'
             )
         return size[0] // self.patch_size, size[1] // self.patch_size
+
+    def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
+        table = state.get('pos_embed')
+        if table is None or table.shape[1] == self.pos_embed.shape[1]:
+            return
+        patches, token = self._split(table)
+        table = {'patches': patches}
+        fit_position_table(table, self.grid, 'patches')
+        state['pos_embed'] = self._join(table['patches'], token)
 
     def init_own_weights(self) -> None:
         for module in self.modules():
