@@ -1,0 +1,317 @@
+"""COCO's evaluation of boxes, masks and proposals, with mmdet's interface."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import dump, get_local_path
+from mmengine.logging import MMLogger
+
+from mmvmamba.registry import METRICS
+
+from .coco_annotations import check_annotations
+from .coco_figures import FIGURES, count, figures_by_class, twelve_figures
+from .proposal_recall import proposal_recalls
+
+__all__ = ['CocoMetric']
+
+KINDS = ('bbox', 'segm', 'proposal', 'proposal_fast')
+CLASS_HEADER = ('category', 'mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+
+
+@METRICS.register_module()
+class CocoMetric(BaseMetric):
+    """The figures of mmdet's ``CocoMetric``, counted by faster-coco-eval instead of pycocotools.
+
+    Arguments, names of the results and result files are mmdet's, so that the type is all that
+    changes in a config.
+
+    Args:
+        ann_file: COCO annotation file; None takes the annotations that come with the samples.
+        metric: 'bbox', 'segm', 'proposal', 'proposal_fast', or several of them.
+        classwise: whether to log and return the average precision of each class.
+        proposal_nums: three numbers of detections per image that count.
+        iou_thrs: overlaps from which a detection can match; None for 0.5, 0.55, ... 0.95.
+        metric_items: names of the figures to return; None for the usual six.
+        format_only: whether to write the result files and count nothing.
+        outfile_prefix: path and beginning of the names of the result files; needed for
+            ``format_only``, otherwise None writes none.
+        backend_args: how mmengine reads ``ann_file``.
+        collect_device: 'cpu' or 'gpu', where the ranks' results are gathered.
+        prefix: stands before the names of the figures.
+        sort_categories: whether categories are taken in the order of their ids.
+    """
+
+    default_prefix = 'coco'
+
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        metric: str | Sequence[str] = 'bbox',
+        classwise: bool = False,
+        proposal_nums: Sequence[int] = (100, 300, 1000),
+        iou_thrs: float | Sequence[float] | None = None,
+        metric_items: Sequence[str] | None = None,
+        format_only: bool = False,
+        outfile_prefix: str | None = None,
+        backend_args: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        sort_categories: bool = False,
+    ):
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.metrics = [metric] if isinstance(metric, str) else list(metric)
+        for name in self.metrics:
+            if name not in KINDS:
+                raise ValueError(f'metric must be among {list(KINDS)}, got {name!r}')
+        for name in metric_items or ():
+            if name not in FIGURES:
+                raise ValueError(f'metric_items must be among {list(FIGURES)}, got {name!r}')
+        if len(proposal_nums) != 3:
+            raise ValueError(f'proposal_nums must be three numbers, got {proposal_nums}')
+        if format_only and outfile_prefix is None:
+            raise ValueError('format_only needs outfile_prefix, the place of the result files')
+        self.classwise = classwise
+        self.proposal_nums = sorted(proposal_nums)
+        self.iou_thrs = np.linspace(0.5, 0.95, 10) if iou_thrs is None else np.atleast_1d(iou_thrs)
+        self.metric_items = metric_items
+        self.format_only = format_only
+        self.outfile_prefix = outfile_prefix
+        self.sort_categories = sort_categories
+        self.ann_file = ann_file
+        self.annotations = None
+        if ann_file is not None:
+            with get_local_path(ann_file, backend_args=backend_args) as path:
+                self.annotations = json.loads(Path(path).read_text())
+            check_annotations(self.annotations, ann_file)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep what the evaluation needs of a batch's predictions.
+
+        Args:
+            data_batch: unused.
+            data_samples: samples with ``pred_instances``, ``img_id`` and ``ori_shape``, and with
+                ``instances`` if no annotation file was given.
+        """
+        for sample in data_samples:
+            predicted = sample['pred_instances']
+            result = {
+                key: predicted[key].detach().cpu().float().numpy()
+                for key in ('bboxes', 'scores', 'mask_scores')
+                if key in predicted
+            }
+            _check_finite(result, sample['img_id'])
+            result['labels'] = predicted['labels'].cpu().numpy()
+            if 'masks' in predicted:
+                result['masks'] = _encode_masks(predicted['masks'])
+            result['img_id'] = sample['img_id']
+            height, width = sample['ori_shape'][:2]
+            truth = dict(id=sample['img_id'], width=int(width), height=int(height))
+            if self.annotations is None:
+                if 'instances' not in sample:
+                    raise ValueError(
+                        'without ann_file CocoMetric needs the annotations in the samples, as '
+                        "'instances'"
+                    )
+                truth['instances'] = sample['instances']
+            self.results.append((truth, result))
+
+    def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
+        """Count over all samples.
+
+        Args:
+            results: what ``process`` kept.
+
+        Returns:
+            The figures by name, such as 'bbox_mAP', rounded to three digits as mmdet does.
+        """
+        logger = MMLogger.get_current_instance()
+        annotations = self.annotations
+        if annotations is None:
+            truths = [truth for truth, _ in results]
+            annotations = annotations_from_samples(truths, self.dataset_meta['classes'])
+        categories = self._categories(annotations)
+        predicted = [result for _, result in results]
+        records = to_records(predicted, [category['id'] for category in categories])
+        if self.outfile_prefix is not None:
+            for kind, rows in records.items():
+                dump(rows, f'{self.outfile_prefix}.{kind}.json')
+            logger.info('the result files are %s.*.json', self.outfile_prefix)
+        figures: dict[str, float] = {}
+        if self.format_only:
+            return figures
+        for metric in self.metrics:
+            logger.info('Evaluating %s...', metric)
+            if metric == 'proposal_fast':
+                figures |= self._fast_recalls(annotations, predicted)
+            else:
+                figures |= self._evaluate(metric, annotations, categories, records)
+        return figures
+
+    def _categories(self, annotations: dict) -> list[dict]:
+        """The categories behind the labels 0, 1, ..., in the order in which mmdet counts them."""
+        classes = self.dataset_meta['classes']
+        check_annotations(annotations, self.ann_file or 'the annotations of the samples', classes)
+        categories = [item for item in annotations['categories'] if item['name'] in classes]
+        if self.sort_categories:
+            categories.sort(key=lambda item: item['id'])
+        return categories
+
+    def _evaluate(
+        self, metric: str, annotations: dict, categories: list[dict], records: dict[str, list]
+    ) -> dict[str, float]:
+        kind = 'bbox' if metric == 'proposal' else metric
+        if kind not in records:
+            raise ValueError(f'the predictions have no masks, which the metric {metric!r} needs')
+        rows = [dict(row) for row in records[kind]]
+        if kind == 'segm':
+            # COCO takes the area of a detection from its box if there is one, else from its mask.
+            for row in rows:
+                row.pop('bbox')
+        counts = count(
+            annotations,
+            rows,
+            kind,
+            sorted(category['id'] for category in categories),
+            self.iou_thrs,
+            self.proposal_nums,
+            with_categories=metric != 'proposal',
+        )
+        values = dict(
+            zip(FIGURES, twelve_figures(counts, self.iou_thrs, self.proposal_nums), strict=True)
+        )
+        _log_table([('figure', metric), *((name, f'{v:.3f}') for name, v in values.items())])
+        wanted = self.metric_items or (FIGURES[6:] if metric == 'proposal' else FIGURES[:6])
+        start = '' if metric == 'proposal' else f'{metric}_'
+        figures = {f'{start}{name}': round(float(values[name]), 3) for name in wanted}
+        if self.classwise and metric != 'proposal':
+            figures |= self._classwise(metric, counts, categories)
+        return figures
+
+    def _classwise(
+        self, metric: str, counts: dict[str, np.ndarray], categories: list[dict]
+    ) -> dict[str, float]:
+        table = figures_by_class(counts, self.iou_thrs)
+        names = [item['name'] for item in sorted(categories, key=lambda item: item['id'])]
+        texts = [[f'{value:.3f}' for value in row] for row in table]
+        rows = [(name, *text) for name, text in zip(names, texts, strict=True)]
+        _log_table([CLASS_HEADER, *rows])
+        # mmdet's name; masks get one of their own instead of taking the place of the boxes.
+        start = '' if metric == 'bbox' else f'{metric}_'
+        return {
+            f'{start}{name}_precision': round(float(row[0]), 3)
+            for name, row in zip(names, table, strict=True)
+        }
+
+    def _fast_recalls(self, annotations: dict, predicted: list[dict]) -> dict[str, float]:
+        """Recall whatever the class; boxes are best first, as mmdet's heads return them."""
+        boxes = {image['id']: [] for image in annotations['images']}
+        for item in annotations.get('annotations', []):
+            if not item.get('ignore', False) and not item['iscrowd']:
+                x, y, width, height = item['bbox']
+                boxes[item['image_id']].append((x, y, x + width, y + height))
+        found = {result['img_id']: result['bboxes'] for result in predicted}
+        recalls = proposal_recalls(
+            [np.array(value, dtype=np.float32).reshape(-1, 4) for value in boxes.values()],
+            [found.get(image, np.zeros((0, 4), np.float32)) for image in boxes],
+            self.proposal_nums,
+            self.iou_thrs,
+        )
+        return {
+            f'AR@{number}': float(value)
+            for number, value in zip(self.proposal_nums, recalls.mean(axis=1), strict=True)
+        }
+
+
+def to_records(predicted: Sequence[dict], category_ids: Sequence[int]) -> dict[str, list[dict]]:
+    """Turn predictions into the rows of COCO's result files.
+
+    Args:
+        predicted: for each image 'img_id', 'bboxes' (n, 4) corners, 'scores', 'labels' and, with
+            masks, 'masks' as run lengths.
+        category_ids: the category of each label.
+
+    Returns:
+        Rows under 'bbox' and, with masks, under 'segm'.
+    """
+    with_masks = not predicted or any('masks' in result for result in predicted)
+    records: dict[str, list[dict]] = {'bbox': [], **({'segm': []} if with_masks else {})}
+    for result in predicted:
+        boxes = result['bboxes'].astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        scores = result['scores'].tolist()
+        mask_scores = result.get('mask_scores', result['scores']).tolist()
+        for row, label in enumerate(result['labels'].tolist()):
+            common = dict(
+                image_id=result['img_id'],
+                bbox=boxes[row].tolist(),
+                category_id=category_ids[label],
+            )
+            records['bbox'].append({**common, 'score': scores[row]})
+            if 'masks' in result:
+                mask = result['masks'][row]
+                records['segm'].append({**common, 'score': mask_scores[row], 'segmentation': mask})
+    return records
+
+
+def annotations_from_samples(truths: Sequence[dict], classes: Sequence[str]) -> dict:
+    """Make the content of an annotation file from the annotations that mmdet's samples carry.
+
+    Args:
+        truths: for each image id, width, height and instances.
+        classes: names of the labels, which become the categories 0, 1, ...
+    """
+    images = [{key: truth[key] for key in ('id', 'width', 'height')} for truth in truths]
+    annotations = []
+    for truth in truths:
+        for item in truth['instances']:
+            x1, y1, x2, y2 = map(float, item['bbox'])
+            record = dict(
+                id=len(annotations) + 1,
+                image_id=truth['id'],
+                category_id=int(item['bbox_label']),
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                area=(x2 - x1) * (y2 - y1),
+                iscrowd=int(item.get('ignore_flag', 0)),
+            )
+            if item.get('mask'):
+                record['segmentation'] = _text_counts(item['mask'])
+            annotations.append(record)
+    categories = [dict(id=number, name=name) for number, name in enumerate(classes)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def _check_finite(result: dict[str, np.ndarray], image_id: int) -> None:
+    for key, values in result.items():
+        bad = int((~np.isfinite(values)).any(axis=tuple(range(1, values.ndim))).sum())
+        if bad:
+            raise ValueError(
+                f'{bad} of the {len(values)} predictions for image {image_id} have {key} that are '
+                'not finite: the weights or the activations of the model have overflowed'
+            )
+
+
+def _encode_masks(masks: torch.Tensor | Sequence[dict]) -> list[dict]:
+    """Run lengths with text counts, of bit masks (n, height, width) or of run lengths."""
+    if isinstance(masks, torch.Tensor):
+        from pycocotools import mask as mask_utils
+
+        masks = masks.detach().cpu().numpy().astype(np.uint8)
+        masks = [mask_utils.encode(np.asfortranarray(mask)) for mask in masks]
+    return [_text_counts(mask) for mask in masks]
+
+
+def _text_counts(mask: dict | list) -> dict | list:
+    """json has no bytes, and other forms of a mask stay as they are."""
+    if isinstance(mask, dict) and isinstance(mask['counts'], bytes):
+        return {**mask, 'counts': mask['counts'].decode()}
+    return mask
+
+
+def _log_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ['  '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    MMLogger.get_current_instance().info('\n%s', '\n'.join(lines))
