@@ -22,12 +22,9 @@ KNOWN_KEYS = (
     *('custom_imports', 'tta_model', 'tta_pipeline', 'sync_bn', 'find_unused_parameters'),
     *('model_wrapper_cfg', 'activation_checkpointing', 'efficient_conv_bn_eval'),
 )
-# Names that configs give to their own intermediate values.
-KNOWN_VARIABLES = (
-    *('dataset_type', 'data_root', 'backend_args', 'train_pipeline', 'val_pipeline'),
-    *('test_pipeline', 'norm_cfg', 'crop_size', 'img_scale', 'num_classes', 'classes'),
-    *('metainfo', 'vis_backends', 'backbone_norm_cfg', 'max_epochs', 'max_iters', 'base_lr'),
-)
+
+# Common names of a config's own values that resemble one of those.
+KNOWN_VARIABLES = ('train_pipeline', 'val_pipeline', 'test_pipeline')
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -66,7 +63,7 @@ def misspelt_keys(cfg: Config) -> dict[str, str]:
     """
     found = {}
     for key in cfg:
-        if key in KNOWN_KEYS or key in KNOWN_VARIABLES:
+        if key in (*KNOWN_KEYS, *KNOWN_VARIABLES):
             continue
         close = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=0.85)
         if close:

@@ -1,0 +1,55 @@
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mmvmamba.engine import StepSeedHook
+
+
+def draw(hook, runner, epoch, iteration):
+    runner.epoch, runner.iter = epoch, iteration
+    hook.before_train_epoch(runner)
+    first = torch.rand(1).item()
+    hook.before_train_iter(runner, 0)
+    # What the toolboxes' transforms and samplers draw from.
+    return first, random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+
+@pytest.fixture
+def runner():
+    return SimpleNamespace(seed=7)
+
+
+def test_a_step_draws_the_same_whatever_came_before(runner):
+    hook = StepSeedHook()
+    before = draw(hook, runner, 3, 120)
+    draw(hook, runner, 0, 0)
+    torch.rand(5)
+    assert draw(StepSeedHook(), runner, 3, 120) == before
+
+
+def test_steps_epochs_and_seeds_differ(runner):
+    hook = StepSeedHook()
+    states = [draw(hook, runner, epoch, step) for epoch, step in [(0, 0), (0, 1), (1, 0), (1, 1)]]
+    assert len({state[0] for state in states}) == 2
+    assert len({state[1:] for state in states}) == 2
+    runner.seed = 8
+    assert draw(hook, runner, 0, 0) != states[0]
+
+
+def test_ranks_differ(runner, monkeypatch):
+    first = draw(StepSeedHook(), runner, 0, 0)
+    monkeypatch.setattr('mmvmamba.engine.hooks.step_seed.get_rank', lambda: 1)
+    assert all(a != b for a, b in zip(first, draw(StepSeedHook(), runner, 0, 0), strict=True))
+
+
+def test_workers_that_live_on_are_reported(runner):
+    warnings = []
+    runner.logger = SimpleNamespace(warning=warnings.append)
+    loader = SimpleNamespace(num_workers=2, persistent_workers=True, worker_init_fn=print)
+    runner.train_dataloader = loader
+    StepSeedHook().before_train(runner)
+    assert loader.worker_init_fn is None
+    assert 'persistent_workers=True' in warnings[0]

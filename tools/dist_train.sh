@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Trains on several GPUs of this machine, or with several gloo processes where there is no GPU.
+set -euo pipefail
+
+if [[ $# -lt 2 || $1 == -h || $1 == --help ]]; then
+    cat <<'HELP'
+Usage: tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
+
+Several machines: run it on each of them with NNODES, NODE_RANK, MASTER_ADDR and PORT set, e.g.
+  NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500 tools/dist_train.sh CONFIG 8
+PORT is a free one by default. PYTHON names the interpreter (default: python).
+HELP
+    [[ $# -ge 1 && $1 == -* ]] && exit 0 || exit 2
+fi
+config=$1 gpus=$2
+shift 2
+
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+exec "${PYTHON:-python}" -m mmvmamba.apis.dist_run "$gpus" "$root/tools/train.py" "$config" "$@"
