@@ -15,7 +15,7 @@ def proposal_recalls(
 ) -> np.ndarray:
     """Count objects that a proposal of their own overlaps enough.
 
-    mmdet's ``eval_recalls`` builds an array of arrays of several sizes, which numpy >= 1.24 refuses.
+    mmdet's ``eval_recalls`` puts arrays of several sizes into one, which numpy >= 1.24 refuses.
 
     Args:
         truths: for each image the boxes (n, 4) to be found, as corners.
@@ -32,12 +32,8 @@ def proposal_recalls(
         for row, number in zip(covered, numbers, strict=True):
             row += _match(overlaps[:, :number])
     total = max(sum(map(len, truths)), 1)
-    return np.array(
-        [
-            [sum(o >= threshold for o in row) / total for threshold in iou_thresholds]
-            for row in covered
-        ]
-    )
+    enough = [[sum(o >= least for o in row) for least in iou_thresholds] for row in covered]
+    return np.array(enough) / total
 
 
 def _match(overlaps: np.ndarray) -> list[float]:
