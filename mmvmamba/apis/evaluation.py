@@ -1,7 +1,6 @@
 """What ``--eval``, ``--tta``, ``--out``, ``--format-only`` and ``--show-dir`` do to a config."""
 
 import difflib
-from pathlib import Path
 
 from mmengine.config import Config
 
@@ -117,7 +116,6 @@ def set_out_file(cfg: Config, path: str) -> None:
     """
     if not path.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out must end in .pkl or .pickle, got {path}')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     dump = 'DumpDetResults' if task_of(cfg) == 'detection' else 'DumpResults'
     own = cfg.test_evaluator
     own = list(own) if isinstance(own, list | tuple) else [own]
@@ -139,7 +137,6 @@ def set_format_only(cfg: Config, prefix: str) -> None:
     if task == 'classification':
         raise UserError('--format-only is for detection and segmentation; use --out FILE.pkl')
     key = 'outfile_prefix' if task == 'detection' else 'output_dir'
-    Path(prefix).parent.mkdir(parents=True, exist_ok=True)
     for evaluator in _evaluators(cfg, task):
         evaluator['format_only'] = True
         evaluator[key] = prefix

@@ -1,0 +1,199 @@
+"""What tools/train.py makes of its arguments, and how it refuses bad input. Nothing is trained."""
+
+import os
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmvmamba.apis.cli import UserError
+
+TOY = dict(
+    default_scope='mmdet',
+    model=dict(type='MaskRCNN'),
+    optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4)),
+    auto_scale_lr=dict(enable=False, base_batch_size=16),
+)
+
+
+def merge(tool, *arguments, **changes):
+    args = tool.parse_args(['configs/det/some_model.py', *arguments])
+    return tool.merge_args(Config({**TOY, **changes}), args)
+
+
+@pytest.fixture
+def refused(train_tool, toy_config, toy_options, tmp_path, capsys, monkeypatch):
+    """Runs the tool in-process and returns its message; it must fail and write nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, config=toy_config, options=()):
+        before = set(tmp_path.rglob('*'))
+        with pytest.raises(SystemExit) as end:
+            train_tool.main([config, *arguments, '--cfg-options', *toy_options, *options])
+        assert end.value.code == 2
+        assert set(tmp_path.rglob('*')) == before, 'nothing is half-written'
+        message = capsys.readouterr().err
+        assert 'Traceback' not in message
+        return message
+
+    return run
+
+
+def test_the_config_is_not_changed(train_tool):
+    cfg = Config(TOY)
+    train_tool.merge_args(cfg, train_tool.parse_args(['a.py', '--seed', '3', '--auto-scale-lr']))
+    assert cfg.to_dict() == Config(TOY).to_dict()
+
+
+def test_work_dir_follows_argument_then_config_then_name(train_tool):
+    assert merge(train_tool).work_dir == 'work_dirs/some_model'
+    assert merge(train_tool, work_dir='mine').work_dir == 'mine'
+    assert merge(train_tool, '--work-dir', 'other', work_dir='mine').work_dir == 'other'
+
+
+def test_seed_and_determinism(train_tool):
+    assert merge(train_tool).randomness == dict(seed=None)
+    assert merge(train_tool, randomness=dict(seed=5)).randomness == dict(seed=5)
+    cfg = merge(train_tool, '--seed', '3', '--deterministic', randomness=dict(seed=5))
+    assert cfg.randomness == dict(seed=3, deterministic=True)
+
+
+def test_auto_scale_lr_is_switched_on(train_tool):
+    cfg = merge(train_tool, '--auto-scale-lr')
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    with pytest.raises(UserError, match='base_batch_size=N'):
+        merge(train_tool, '--auto-scale-lr', auto_scale_lr=None)
+
+
+def test_amp_needs_a_gpu(train_tool, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(UserError, match='--amp needs a GPU'):
+        merge(train_tool, '--amp')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    assert merge(train_tool, '--amp').optim_wrapper.type == 'AmpOptimWrapper'
+    assert merge(train_tool, '--amp').optim_wrapper.loss_scale == 'dynamic'
+    with pytest.raises(UserError, match='but the config uses MyWrapper'):
+        merge(train_tool, '--amp', optim_wrapper=dict(type='MyWrapper'))
+
+
+def test_resume_takes_the_seed_of_the_run(train_tool, tmp_path):
+    for epoch, seed in [(1, 11), (2, 12)]:
+        torch.save(dict(meta=dict(seed=seed)), tmp_path / f'epoch_{epoch}.pth')
+    (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
+    cfg = merge(train_tool, '--resume', '--work-dir', str(tmp_path))
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
+    assert cfg.randomness.seed == 12
+    first = str(tmp_path / 'epoch_1.pth')
+    assert merge(train_tool, '--resume', first).randomness.seed == 11
+    assert merge(train_tool, '--resume', first, '--seed', '4').randomness.seed == 4
+
+
+def test_resume_without_a_checkpoint_starts_anew(train_tool, tmp_path):
+    cfg = merge(train_tool, '--resume', '--work-dir', str(tmp_path))
+    assert not cfg.get('resume')
+
+
+def test_missing_config(refused):
+    message = refused(config='configs/det/l1_maskrcn_1x.py')
+    assert 'config file configs/det/l1_maskrcn_1x.py does not exist' in message
+
+
+def test_similar_config_is_suggested(refused, toy_config):
+    message = refused(config=toy_config.replace('maskrcnn', 'maskrcn'))
+    assert 'did you mean' in message
+    assert 'det_plain_mamba_maskrcnn.py' in message
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('model = dict(', 'SyntaxError'),
+        ('model = unknown', 'NameError'),
+        ("_base_ = 'a.py'", 'a.py'),
+    ],
+)
+def test_config_that_does_not_parse(refused, tmp_path, text, reason):
+    path = tmp_path / 'broken.py'
+    path.write_text(text)
+    message = refused(config=str(path))
+    assert f'{path} does not parse' in message
+    assert reason in message
+
+
+def test_override_that_does_not_fit(refused):
+    assert 'does not fit' in refused(options=['train_pipeline.99.type=Resize'])
+
+
+def test_unknown_arch(refused):
+    message = refused(options=['model.backbone.arch=L9'])
+    assert "one of 'L1', 'L2', 'L3'" in message
+    assert "got 'L9'" in message
+
+
+def test_unknown_model_type(refused):
+    message = refused(options=['model.backbone.type=mmvmamba.PlainMumba'])
+    assert 'mmvmamba.PlainMumba is not in the' in message
+
+
+def test_unknown_model_argument(refused):
+    assert 'conv_inplan' in refused(options=['model.backbone.conv_inplan=16'])
+
+
+def test_missing_data_root(refused):
+    message = refused(options=['train_dataloader.dataset.data_root=data/nowhere'])
+    assert 'data root data/nowhere does not exist' in message
+    assert '--cfg-options train_dataloader.dataset.data_root=PATH' in message
+
+
+def test_missing_annotation_file(refused, toy_coco):
+    message = refused(options=['val_dataloader.dataset.ann_file=annotations/none.json'])
+    assert f'annotation file {toy_coco}/annotations/none.json does not exist' in message
+    assert '--cfg-options val_dataloader.dataset.ann_file=PATH' in message
+
+
+def test_missing_annotation_file_of_the_evaluator(refused):
+    message = refused(options=['val_evaluator.ann_file=none.json'])
+    assert 'annotation file none.json does not exist' in message
+
+
+def test_missing_image_folder(refused, toy_coco):
+    message = refused(options=['train_dataloader.dataset.data_prefix.img=train2014/'])
+    assert f'folder {toy_coco}/train2014/ does not exist' in message
+
+
+def test_missing_checkpoint_to_resume_from(refused, tmp_path):
+    (tmp_path / 'epoch_1.pth').write_bytes(b'')
+    message = refused('--resume', str(tmp_path / 'epoch_9.pth'))
+    assert 'epoch_9.pth does not exist' in message
+    assert 'holds epoch_1.pth' in message
+
+
+def test_missing_pretrained_weights(refused, toy_config, tmp_path):
+    path = tmp_path / 'pretrained.py'
+    weights = dict(_delete_=True, type='Pretrained', checkpoint='a.pth')
+    path.write_text(f'_base_ = {toy_config!r}\nmodel = dict(backbone=dict(init_cfg={weights}))\n')
+    assert 'checkpoint a.pth does not exist' in refused(config=str(path))
+
+
+def test_unwritable_work_dir(refused, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    message = refused('--work-dir', str(tmp_path / 'file' / 'run'))
+    assert f'work dir {tmp_path}/file/run cannot be written' in message
+    assert '--work-dir' in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_read_only_work_dir(refused, tmp_path):
+    folder = tmp_path / 'locked'
+    folder.mkdir(mode=0o500)
+    assert 'Permission denied' in refused('--work-dir', str(folder))
+
+
+def test_launcher_that_did_not_start_the_process(refused, tmp_path, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    (tmp_path / 'run').mkdir()
+    assert 'torchrun' in refused('--launcher', 'pytorch', '--work-dir', str(tmp_path / 'run'))
+
+
+def test_config_of_another_toolbox(refused):
+    assert "got 'mmpose'" in refused(options=['default_scope=mmpose'])
