@@ -1,3 +1,4 @@
 from . import adapters, backbones, necks
+from .ema import SteppedEMA
 
-__all__ = ['adapters', 'backbones', 'necks']
+__all__ = ['SteppedEMA', 'adapters', 'backbones', 'necks']

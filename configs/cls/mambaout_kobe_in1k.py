@@ -1,0 +1,9 @@
+# MambaOut-Kobe, ImageNet-1k.
+# Recipe: https://github.com/yuweihao/MambaOut; 300 + 10 epochs, 4096 images a step, fp32.
+# Train: tools/dist_train.sh configs/cls/mambaout_kobe_in1k.py 8
+# Published top-1 80.0; not yet reproduced here.
+_base_ = './mambaout_femto_in1k.py'
+
+model = dict(
+    backbone=dict(arch='kobe'),
+)

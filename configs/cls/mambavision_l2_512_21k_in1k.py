@@ -1,0 +1,15 @@
+# MambaVision-L2-512, pre-trained on ImageNet-21K, ImageNet-1k at 512 pixels.
+# Recipe: not released; this config is for testing the official weights.
+# Test: tools/dist_test.sh configs/cls/mambavision_l2_512_21k_in1k.py CHECKPOINT 8 --eval accuracy
+# Published top-1 87.3; not yet reproduced here.
+_base_ = './mambavision_l2_in1k.py'
+
+model = dict(backbone=dict(arch='L2_512'))
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(550, 550), backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=512),
+    dict(type='PackInputs'),
+]
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

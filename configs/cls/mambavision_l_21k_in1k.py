@@ -1,0 +1,5 @@
+# MambaVision-L, pre-trained on ImageNet-21K, ImageNet-1k at 224 pixels.
+# Recipe: not released; this config is for testing the official weights.
+# Test: tools/dist_test.sh configs/cls/mambavision_l_21k_in1k.py CHECKPOINT 8 --eval accuracy
+# Published top-1 86.1; not yet reproduced here.
+_base_ = './mambavision_l_in1k.py'

@@ -1,0 +1,3 @@
+from .mesa import MesaClassifier, MesaEMAHook
+
+__all__ = ['MesaClassifier', 'MesaEMAHook']

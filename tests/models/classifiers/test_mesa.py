@@ -1,0 +1,70 @@
+"""MESA's second loss and the hook that provides the teacher."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+
+from mmvmamba.models.classifiers import MesaClassifier, MesaEMAHook
+
+
+def classifier():
+    torch.manual_seed(0)
+    init_default_scope('mmpretrain')
+    return MesaClassifier(
+        backbone=dict(
+            type='mmvmamba.MambaOut',
+            arch=dict(depths=(1, 1, 1, 1), dims=(8, 8, 8, 8)),
+            out_indices=(3,),
+        ),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=5,
+            in_channels=8,
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+        ),
+        mesa_weight=0.5,
+    )
+
+
+def batch():
+    return torch.randn(2, 3, 32, 32), [DataSample().set_gt_label(i) for i in range(2)]
+
+
+def test_no_teacher_means_no_second_loss():
+    assert set(classifier().loss(*batch())) == {'loss'}
+
+
+def test_the_second_loss_is_the_softened_divergence_from_the_teacher():
+    model, (images, samples) = classifier(), batch()
+    teacher = copy.deepcopy(model).train()
+    for parameter in teacher.parameters():
+        parameter.data.mul_(1.5)
+    model.set_teacher(teacher)
+    losses = model.loss(images, samples)
+    with torch.no_grad():
+        target = F.softmax(copy.deepcopy(teacher).eval()(images) / 3, -1)
+        prediction = F.softmax(model(images) / 3, -1)
+    want = 50 * 0.5 * (target * (target.log() - prediction.log())).sum(-1).mean()
+    assert losses['loss_mesa'].item() == pytest.approx(want.item(), rel=1e-4)
+    assert want > 0
+    losses['loss_mesa'].backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert teacher.training
+    assert not any('teacher' in key for key in model.state_dict())
+
+
+def test_the_hook_brings_the_average_in_at_its_epoch():
+    model, hook = classifier(), MesaEMAHook(start_epoch=3, momentum=0.1)
+    runner = SimpleNamespace(model=model, epoch=2)
+    hook.before_run(runner)
+    hook.before_train_epoch(runner)
+    assert set(model.loss(*batch())) == {'loss'}
+    runner.epoch = 3
+    hook.before_train_epoch(runner)
+    assert set(model.loss(*batch())) == {'loss', 'loss_mesa'}
