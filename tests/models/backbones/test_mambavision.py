@@ -49,12 +49,17 @@ SLOW_DOWNSTREAM = ['seg_T_512x512', 'det_T_320x448']
 
 
 def load(module, case, dtype):
-    """Loads a module strictly from the values of a case; the classifier's head is left out."""
-    state = {k: v for k, v in case.state_dict().items() if not k.startswith('head.')}
-    counters = {k: v for k, v in module.state_dict().items() if k.endswith('num_batches_tracked')}
-    module = module.to(dtype).eval()
-    module.load_state_dict({**counters, **state})
-    return module
+    """Loads a module strictly from the values of a case."""
+    return assign(module, case.state_dict(), dtype)
+
+
+def assign(module, state, dtype):
+    """Gives a module its values, without a copy: the largest variant has 740M parameters."""
+    names = [name for name, _ in module.named_buffers() if name.endswith('num_batches_tracked')]
+    counters = {name: torch.tensor(0) for name in names}
+    values = {name: value.to(dtype) for name, value in state.items()}
+    module.load_state_dict({**counters, **values}, assign=True)
+    return module.eval()
 
 
 def arch_of(settings):
@@ -75,9 +80,12 @@ def build(case, arch=None):
 
 
 def check_classifier(case, dtype, arch=None):
-    backbone = load(build(case, arch), case, dtype)
     state = case.state_dict()
-    weight, bias = (state[f'head.{name}'].to(dtype) for name in ('weight', 'bias'))
+    weight, bias = (state.pop(f'head.{name}').to(dtype) for name in ('weight', 'bias'))
+    with torch.device('meta'):
+        backbone = build(case, arch)
+    backbone = assign(backbone, state, dtype)
+    del state
     x = case.input().to(dtype)
     with torch.no_grad():
         maps = backbone.stage_maps(x)
