@@ -1,10 +1,12 @@
 from .hooks import PredictionPicturesHook, StepSeedHook
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .metrics import CocoMetric
 from .runner import Runner, latest_checkpoint
 from .schedulers import WarmupCosineLR
 
 __all__ = [
     'CocoMetric',
+    'LayerDecayOptimWrapperConstructor',
     'PredictionPicturesHook',
     'Runner',
     'StepSeedHook',

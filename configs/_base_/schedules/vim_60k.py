@@ -9,6 +9,9 @@ param_scheduler = [
 optim_wrapper = dict(
     optimizer=dict(lr=2e-4, weight_decay=0.1),
     constructor='mmvmamba.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.92),
+    # Upstream's rule misses the blocks: only the position and patch embeddings are decayed.
+    paramwise_cfg=dict(
+        layer_decay_rate=0.92, decay_blocks=False, flat_decay_mult=0.0, bias_decay_mult=0.0
+    ),
 )
 auto_scale_lr = dict(base_batch_size=32)

@@ -19,6 +19,7 @@ optim_wrapper = dict(
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
     constructor='mmvmamba.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.837),
+    # The only parameter that is free of weight decay in the published recipe.
+    paramwise_cfg=dict(layer_decay_rate=0.837, custom_keys={'pos_embed': dict(decay_mult=0.0)}),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=64)
