@@ -377,8 +377,9 @@ class VisionMamba(BaseBackbone):
             return 'none'
         if self.class_token in ('middle', 'head'):
             return self.class_token
-        # The first releases, which have rope, put it at the head.
-        return 'head' if 'rope.freqs_cos' in state else self.arch_class_token
+        # The first releases, which have rope, put it at the head; all others in the middle.
+        is_head = 'rope.freqs_cos' in state or self.arch_class_token == 'head'
+        return 'head' if is_head else 'middle'
 
     def _fit_position_table(self, table: Tensor, num_patches: int) -> Tensor:
         side = math.isqrt(num_patches)

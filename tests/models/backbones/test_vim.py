@@ -133,10 +133,12 @@ def checkpoint_of(**settings):
     ('source', 'settings', 'dropped'),
     [
         ({}, {}, 8),
+        ({}, dict(arch=dict(TINY, class_token='none')), 8),
+        (dict(class_token='head'), dict(arch=dict(TINY, class_token='head')), 0),
         (dict(class_token='head', use_rope=True), dict(use_rope=True), 0),
         ({}, dict(position_resize='upstream'), 0),
     ],
-    ids=['middle', 'first release', 'upstream rule'],
+    ids=['middle', 'arch without', 'head', 'first release', 'upstream rule'],
 )
 def test_checkpoint_with_class_token_fits_a_model_without(source, settings, dropped):
     state = checkpoint_of(**source)
