@@ -106,7 +106,7 @@ def main() -> int:
 
 def _inputs(directions: int, order_all: bool) -> tuple[list[Tensor], Tensor | None]:
     generator = torch.Generator().manual_seed(0)
-    batch, length, dim = 2, 97, 96
+    batch, length, dim = 2, 67, 70
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
