@@ -1,3 +1,4 @@
+from .finite_amp import FiniteAmpOptimWrapper
 from .hooks import PredictionPicturesHook, StepSeedHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .metrics import CocoMetric
@@ -6,6 +7,7 @@ from .schedulers import WarmupCosineLR
 
 __all__ = [
     'CocoMetric',
+    'FiniteAmpOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
     'PredictionPicturesHook',
     'Runner',

@@ -1,5 +1,6 @@
 """Joining a distributed run on machines with and without GPUs."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,8 +89,6 @@ VARIABLES = {
 @pytest.mark.slow
 @pytest.mark.parametrize('launcher', VARIABLES)
 def test_two_cpu_processes_share_gradients(launcher):
-    import socket
-
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -100,6 +99,10 @@ def test_two_cpu_processes_share_gradients(launcher):
         values |= {'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(REPOSITORY)}
         command = [sys.executable, '-c', PROCESS.format(launcher=launcher)]
         processes.append(subprocess.Popen(command, env=values, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        error = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, error
+    try:
+        for process in processes:
+            error = process.communicate(timeout=240)[1]
+            assert process.returncode == 0, error
+    finally:
+        for process in processes:
+            process.kill()

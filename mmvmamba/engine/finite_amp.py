@@ -1,0 +1,155 @@
+"""Mixed precision that takes no step from numbers that are not finite."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mmvmamba.registry import OPTIM_WRAPPERS
+
+__all__ = ['FiniteAmpOptimWrapper']
+
+DTYPES = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+}
+
+
+@OPTIM_WRAPPERS.register_module()
+class FiniteAmpOptimWrapper(OptimWrapper):
+    """An optimizer wrapper that skips a step whose loss or gradients are not finite.
+
+    Such a step changes neither weights nor optimizer state; it is logged and counted, and too many
+    in a row end the run instead of wasting it. All processes skip together. Unlike mmengine's
+    wrapper for mixed precision it also works on the CPU.
+
+    Args:
+        optimizer: the optimizer.
+        dtype: 'bfloat16', 'float16' (with dynamic loss scaling), 'float32', or 'auto': bfloat16 on
+            a GPU that has it, float16 on another GPU, float32 on the CPU.
+        max_skips_in_a_row: this many skipped steps without a good one between them end the run.
+            A loss scale that is much too high needs up to 16 steps to come down.
+        init_scale: first loss scale of float16.
+        accumulative_counts: batches whose gradients make one step.
+        clip_grad: options of gradient clipping, as mmengine's.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        dtype: str = 'auto',
+        max_skips_in_a_row: int = 20,
+        init_scale: float = 2.0**16,
+        accumulative_counts: int = 1,
+        clip_grad: dict | None = None,
+    ):
+        super().__init__(optimizer, accumulative_counts, clip_grad)
+        if dtype not in ('auto', *DTYPES):
+            raise ValueError(f"dtype must be 'auto' or one of {list(DTYPES)}, got {dtype!r}")
+        if max_skips_in_a_row < 1:
+            raise ValueError(f'max_skips_in_a_row must be at least 1, got {max_skips_in_a_row}')
+        self.device_type = optimizer.param_groups[0]['params'][0].device.type
+        self.dtype = _best_dtype(self.device_type) if dtype == 'auto' else DTYPES[dtype]
+        self.max_skips_in_a_row = max_skips_in_a_row
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self._loss_is_finite: Tensor | None = None
+        self.scaler = torch.amp.GradScaler(
+            self.device_type, init_scale=init_scale, enabled=self.dtype == torch.float16
+        )
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass in ``dtype``."""
+        enabled = self.dtype != torch.float32
+        with (
+            super().optim_context(model),
+            torch.autocast(self.device_type, self.dtype if enabled else None, enabled=enabled),
+        ):
+            yield
+
+    def backward(self, loss: Tensor, **kwargs) -> None:
+        """Back-propagate; a loss that is not finite is remembered, for all processes must go on."""
+        finite = torch.isfinite(loss.detach()).all()
+        seen = self._loss_is_finite
+        self._loss_is_finite = finite if seen is None else seen & finite
+        self.scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs) -> None:
+        """Take the step if everything is finite, else skip it.
+
+        Raises:
+            FloatingPointError: after ``max_skips_in_a_row`` skipped steps without a good one.
+        """
+        self.scaler.unscale_(self.optimizer)
+        if self._all_finite():
+            if self.clip_grad_kwargs:
+                self._clip_grad()
+            self.scaler.step(self.optimizer, **kwargs)
+            self.skipped_in_a_row = 0
+        else:
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+        self.scaler.update()
+        if self.skipped_in_a_row:
+            self._report()
+
+    def state_dict(self) -> dict:
+        """The optimizer's state, the loss scale and the number of skipped steps."""
+        state = super().state_dict()
+        state['loss_scaler'] = self.scaler.state_dict()
+        state['skipped_steps'] = self.skipped
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take up the state of this wrapper, or of another that lacks the loss scale."""
+        state = dict(state_dict)
+        scaler = state.pop('loss_scaler', None)
+        self.skipped = state.pop('skipped_steps', 0)
+        if scaler:
+            self.scaler.load_state_dict(scaler)
+        super().load_state_dict(state)
+
+    def _all_finite(self) -> bool:
+        """Whether losses and gradients of all processes are finite; exchanges one number."""
+        grads = [
+            parameter.grad
+            for group in self.optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
+        device = grads[0].device if grads else self._loss_is_finite.device
+        finite = self._loss_is_finite.to(device)
+        # A norm in float32 overflows where every entry is still finite.
+        sums = [torch.isfinite(norm) for norm in torch._foreach_norm(grads, float('inf'))]
+        finite = torch.stack([finite, *(flag.to(device) for flag in sums)]).all().float()
+        self._loss_is_finite = None
+        all_reduce(finite, 'min')
+        return bool(finite.item())
+
+    def _report(self) -> None:
+        scale = f', loss scale now {self.scaler.get_scale():g}' if self.scaler.is_enabled() else ''
+        text = (
+            f'a loss or gradients were not finite in {str(self.dtype).removeprefix("torch.")}: '
+            f'step skipped ({self.skipped_in_a_row} in a row, {self.skipped} in all{scale})'
+        )
+        MMLogger.get_current_instance().warning(text)
+        if self.skipped_in_a_row >= self.max_skips_in_a_row:
+            raise FloatingPointError(
+                f'{self.skipped_in_a_row} steps in a row had a loss or gradients that are not '
+                'finite; go on from an earlier checkpoint with a lower learning rate, with '
+                "clip_grad, or with dtype='float32'"
+            )
+
+
+def _best_dtype(device_type: str) -> torch.dtype:
+    if device_type != 'cuda':
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
