@@ -1,0 +1,218 @@
+"""Times the selective scan on this machine's CPU and prints Markdown: see docs/benchmarks.
+
+Run it on a machine that does nothing else, with green tests:
+
+    python benchmarks/selective_scan.py --threads 2
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from mmvmamba.ops.selective_scan import available_backends, selective_scan
+
+# batch, length, dim, state: what the backbones run, and long sequences.
+SHAPES = [
+    (8, 196, 384, 16),  # PlainMamba-L1, Vim-tiny with 14 x 14 tokens
+    (1, 4096, 384, 16),  # the same at 1024 px
+    (8, 197, 384, 16),  # Vim with its class token
+    (64, 49, 320, 8),  # MambaVision-B, windows of the last stages
+    (8, 196, 768, 16),  # PlainMamba-L2
+    (1, 4200, 768, 16),  # a detector's image, 800 x 1333
+    (4, 1024, 192, 1),  # a state of one
+    (1, 16384, 192, 16),
+]
+FOUR_DIRECTIONS = (8, 196, 384, 16)
+
+
+def main() -> None:
+    args = parse_args()
+    torch.manual_seed(0)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    backends = available_backends('cpu')
+    print(
+        f'{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, '
+        f'backends {", ".join(backends)}; medians of {args.repeats} runs.\n'
+    )
+    single_direction(args.repeats)
+    four_directions(args.repeats)
+    if args.model:
+        plain_mamba(args.repeats)
+
+
+def single_direction(repeats: int) -> None:
+    print(
+        '| batch, length, dim, state | forward ms | ns per element | channels-first ms '
+        '| backward ms | backward / forward | `torch` backend ms | torch loop ms '
+        '| torch loop / forward |\n'
+        '|---|---|---|---|---|---|---|---|---|'
+    )
+    for shape in SHAPES:
+        inputs, upstream = make_inputs(*shape)
+
+        def forward(backend: str, inputs: dict = inputs) -> torch.Tensor:
+            return selective_scan(
+                **inputs, delta_softplus=True, channels_last=True, backend=backend
+            )
+
+        first = {
+            name: x.transpose(1, 2).contiguous() if x.ndim == 3 else x for name, x in inputs.items()
+        }
+        leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+        with torch.enable_grad():
+            out = forward('numba', leaves)
+        values = list(leaves.values())
+        fast, turned, backward, plain, loop = medians(
+            [
+                lambda forward=forward: forward('numba'),
+                lambda first=first: selective_scan(**first, delta_softplus=True, backend='numba'),
+                lambda out=out, values=values, upstream=upstream: torch.autograd.grad(
+                    out, values, upstream, retain_graph=True
+                ),
+                lambda forward=forward: forward('torch'),
+                lambda inputs=inputs: loop_over_tokens(**inputs),
+            ],
+            [repeats, repeats, repeats, 3, 3],
+        )
+        elements = shape[0] * shape[1] * shape[2] * shape[3]
+        print(
+            f'| {", ".join(map(str, shape))} | {fast:.2f} | {fast / elements * 1e6:.3f} '
+            f'| {turned:.2f} | {backward:.2f} | {backward / fast:.2f} '
+            f'| {plain:.0f} | {loop:.0f} | {loop / fast:.0f} |',
+            flush=True,
+        )
+
+
+def loop_over_tokens(
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor,
+    delta_bias: torch.Tensor,
+) -> torch.Tensor:
+    """What a model without a kernel does: all decays and entries first, then token by token."""
+    delta = torch.nn.functional.softplus(delta + delta_bias)
+    decays = torch.exp(delta[..., None] * A)
+    entries = (delta * u)[..., None] * B[:, :, None]
+    state = torch.zeros_like(entries[:, 0])
+    outputs = []
+    for t in range(u.shape[1]):
+        state = decays[:, t] * state + entries[:, t]
+        outputs.append((state * C[:, t, None]).sum(-1))
+    return torch.stack(outputs, dim=1) + D * u
+
+
+def four_directions(repeats: int) -> None:
+    """PlainMamba's case: all but B shared, and only u follows the order."""
+    batch, length, dim, state = FOUR_DIRECTIONS
+    inputs, _ = make_inputs(batch, length, dim, state)
+    inputs['B'] = torch.randn(batch, 4, length, state)
+    orders = torch.stack([torch.randperm(length) for _ in range(4)])
+    inverse = orders.argsort(1)
+
+    def one_call() -> torch.Tensor:
+        return selective_scan(
+            **inputs, delta_softplus=True, channels_last=True, orders=orders, order_all=False
+        )
+
+    def four_calls() -> torch.Tensor:
+        total = 0
+        for k in range(4):
+            own = {**inputs, 'u': inputs['u'][:, orders[k]], 'B': inputs['B'][:, k]}
+            y = selective_scan(**own, delta_softplus=True, channels_last=True)
+            total = total + y[:, inverse[k]]
+        return total
+
+    torch.testing.assert_close(one_call(), four_calls(), rtol=1e-4, atol=1e-3)
+    one, four = medians([one_call, four_calls], [repeats, repeats])
+    print(
+        f'\nFour directions at {FOUR_DIRECTIONS}: one call {one:.2f} ms, four calls with permuted '
+        f'copies {four:.2f} ms, {four / one:.2f} times as long.'
+    )
+
+
+def plain_mamba(repeats: int) -> None:
+    """The share of the scans in PlainMamba-L1, 224 px, batch 8."""
+    from mmvmamba.models.backbones import PlainMamba
+    from mmvmamba.ops.selective_scan import scan_backend
+
+    model = PlainMamba(arch='L1').eval()
+    images = torch.randn(8, 3, 224, 224)
+    print('\n| PlainMamba-L1, 224 px, batch 8 | total ms | scans ms | share |\n|---|---|---|---|')
+    for backend in ('torch', 'numba'):
+        with torch.no_grad(), scan_backend(backend):
+            shares = []
+            model(images)
+            for _ in range(2 if backend == 'torch' else repeats):
+                with torch.profiler.profile() as profiler:
+                    start = time.perf_counter()
+                    model(images)
+                    total = 1e3 * (time.perf_counter() - start)
+                scans = sum(
+                    event.cpu_time_total
+                    for event in profiler.key_averages()
+                    if event.key == 'mmvmamba::selective_scan'
+                )
+                shares.append((total, scans / 1e3))
+        total, scans = sorted(shares)[len(shares) // 2]
+        print(f'| scans by `{backend}` | {total:.0f} | {scans:.0f} | {scans / total:.0%} |')
+
+
+def make_inputs(
+    batch: int, length: int, dim: int, state: int
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    inputs = dict(
+        u=torch.randn(batch, length, dim),
+        delta=torch.randn(batch, length, dim),
+        A=-torch.rand(dim, state) - 0.1,
+        B=torch.randn(batch, length, state),
+        C=torch.randn(batch, length, state),
+        D=torch.randn(dim),
+        delta_bias=torch.randn(dim) - 3,
+    )
+    return inputs, torch.randn(batch, length, dim)
+
+
+def medians(functions: list[Callable[[], object]], repeats: list[int]) -> list[float]:
+    """Median milliseconds of each, run in turns so that what disturbs one disturbs all."""
+    times = [[] for _ in functions]
+    with torch.no_grad():
+        for function in functions:
+            function()
+        for turn in range(max(repeats)):
+            for function, results, count in zip(functions, times, repeats, strict=True):
+                if turn < count:
+                    start = time.perf_counter()
+                    function()
+                    results.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(results) for results in times]
+
+
+def cpu_name() -> str:
+    try:
+        with open('/proc/cpuinfo') as file:
+            for line in file:
+                if line.startswith('model name'):
+                    return line.split(':', 1)[1].strip()
+    except FileNotFoundError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+    parser.add_argument('--threads', type=int, help="threads, default: torch's")
+    parser.add_argument('--repeats', type=int, default=15, help='runs of which to take the median')
+    parser.add_argument('--model', action='store_true', help='profile PlainMamba-L1 too')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    main()
