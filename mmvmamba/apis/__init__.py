@@ -1,5 +1,6 @@
 from .classification import Prediction, classify
 from .features import FeatureExtractor, get_feature_extractor
+from .identify import identify_model
 from .model_table import MODEL_TABLE, ModelInfo, find_model
 from .models import create_model, get_model, list_models, model_config
 from .preprocess import Preprocessing
@@ -15,6 +16,7 @@ __all__ = [
     'find_model',
     'get_feature_extractor',
     'get_model',
+    'identify_model',
     'list_models',
     'model_config',
 ]

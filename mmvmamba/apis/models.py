@@ -3,9 +3,9 @@
 import fnmatch
 import inspect
 import logging
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from .model_table import MODEL_TABLE, ModelInfo, find_model
 from .preprocess import MEAN, STD, Preprocessing
 from .task_models import TASK_WEIGHTS, TASKS, build_task_model, task_configs
 
-__all__ = ['create_model', 'get_model', 'list_models', 'model_config']
+__all__ = ['build_classifier', 'create_model', 'get_model', 'list_models', 'model_config']
 
 
 def list_models(
@@ -86,7 +86,7 @@ def get_model(
     config = model_config(
         info.name, 1000 if num_classes is None else num_classes, **backbone_overrides
     )
-    model = _build_classifier(config)
+    model = build_classifier(config)
     if weights is None:
         with _quiet_log():
             model.init_weights()
@@ -139,7 +139,8 @@ def create_model(
         std=STD,
         num_classes=model.num_classes,
     )
-    model.forward_features = types.MethodType(_forward_features, model)
+    # Unlike a bound method, this can be pickled with the model.
+    model.forward_features = partial(_forward_features, model)
     return model.train()
 
 
@@ -190,7 +191,8 @@ def _weights_of(info: ModelInfo) -> str:
     return info.weights
 
 
-def _build_classifier(config: Config) -> nn.Module:
+def build_classifier(config: Config) -> nn.Module:
+    """The classifier of a config of ``model_config``."""
     try:
         from mmpretrain.registry import MODELS as CLASSIFIERS
     except ImportError as error:

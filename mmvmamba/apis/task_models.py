@@ -10,7 +10,7 @@ from torch import nn
 import mmvmamba
 from mmvmamba.checkpoint import load_model
 
-__all__ = ['TASKS', 'TASK_WEIGHTS', 'build_task_model', 'task_configs']
+__all__ = ['TASKS', 'TASK_WEIGHTS', 'build_from_config', 'build_task_model', 'task_configs']
 
 TASKS = {'detection': 'det', 'segmentation': 'seg'}
 
@@ -64,15 +64,20 @@ def build_task_model(
     if pretrained is True and name not in TASK_WEIGHTS:
         raise ValueError(f'there are no official weights of {name}; give a file')
     config = Config.fromfile(task_configs()[name])
-    # The weights are those of the whole model, or none.
-    config.model.backbone.pop('init_cfg', None)
     config.model.backbone.update(backbone_overrides)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        model = revert_sync_batchnorm(MODELS.build(config.model))
+    model = build_from_config(config)
     if pretrained:
         load_model(model, TASK_WEIGHTS[name] if pretrained is True else pretrained, entry)
     model.cfg = config
     return model
+
+
+def build_from_config(config: Config) -> nn.Module:
+    """Builds the model of a config, on any device and without its initial weights."""
+    # The weights are those of the whole model, or none.
+    config.model.backbone.pop('init_cfg', None)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        return revert_sync_batchnorm(MODELS.build(config.model))
 
 
 def _config_root() -> Path:

@@ -6,6 +6,7 @@ from .loading import (
     load_model,
     split_init_cfg,
 )
+from .publish import plain_meta, save_published, weights_to_publish
 from .resize import fit_position_table
 from .safe_load import CheckpointError, read_checkpoint
 from .schemes import register_schemes
@@ -22,9 +23,12 @@ __all__ = [
     'load_converted',
     'load_model',
     'locate',
+    'plain_meta',
     'read_checkpoint',
     'register_schemes',
+    'save_published',
     'split_init_cfg',
+    'weights_to_publish',
 ]
 
 register_schemes()

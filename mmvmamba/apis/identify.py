@@ -1,0 +1,48 @@
+"""Finds out which model a state dict belongs to."""
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmvmamba.checkpoint import Converted
+
+from .model_table import MODEL_TABLE
+from .models import build_classifier, model_config
+from .task_models import build_from_config, task_configs
+
+__all__ = ['identify_model']
+
+
+def identify_model(converted: Converted) -> str | None:
+    """The first name of ``list_models`` whose model has exactly these keys and shapes.
+
+    Args:
+        converted: A checkpoint in our layout.
+
+    Returns:
+        The name; None if there is no such model.
+    """
+    wanted = {key: tensor.shape for key, tensor in converted.state_dict.items()}
+    classes = wanted.get('head.fc.weight', (None,))[0]
+    for row in MODEL_TABLE.values():
+        if classes and row.family == converted.family:
+            with torch.device('meta'):
+                model = build_classifier(model_config(row.name, classes))
+            if _shapes(model) == wanted:
+                return row.name
+    for name, path in {} if classes else task_configs().items():
+        config = Config.fromfile(path)
+        if any(key.startswith(f'{part}.') for key in wanted for part in _heads(config)):
+            with torch.device('meta'):
+                model = build_from_config(config)
+            if _shapes(model) == wanted:
+                return name
+    return None
+
+
+def _heads(config: Config) -> list[str]:
+    return [key for key in config.model if key.endswith('head')]
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in model.state_dict().items()}
