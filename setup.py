@@ -1,4 +1,4 @@
-"""Packaging: version, requirement files, and the configs and tools that OpenMMLab packages carry under ``.mim``."""
+"""Packaging: version, requirements, and what OpenMMLab packages carry under ``.mim``."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ def read_version() -> str:
 
 
 class BuildWithMim(build_py):
-    """Copies configs and tools into the built package, where mim and the OpenMMLab inferencers look for them."""
+    """Copies configs and tools into the package, where mim and OpenMMLab's inferencers look."""
 
     def run(self) -> None:
         super().run()
@@ -55,7 +55,7 @@ class BuildWithMim(build_py):
 setup(
     name='mmvmamba',
     version=read_version(),
-    description='Vision-Mamba backbones for classification, detection and segmentation in the OpenMMLab manner',
+    description='Vision-Mamba backbones for classification, detection and segmentation',
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

@@ -49,7 +49,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         warmup: Epochs (or steps) of the warm-up.
         start_ratio: Where the warm-up begins.
         min_ratio: Where the cosine ends.
-        warmup_is_factor: Whether the warm-up multiplies the cosine (mmcv 1.x) or replaces it (timm).
+        warmup_is_factor: Whether the warm-up multiplies the cosine (mmcv 1.x), not replaces it.
         shift: Steps by which the schedule runs ahead; -1 repeats the first value once.
         begin: First step.
         end: Last step.

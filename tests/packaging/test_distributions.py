@@ -1,0 +1,67 @@
+"""The sdist and the wheel work outside the checkout."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+# What a user does after installing, without a checkout beside him.
+SCRIPT = """
+from pathlib import Path
+import mmvmamba
+package = Path(mmvmamba.__file__).parent
+assert {place!r} in str(package), package
+for name in ('configs/det/l1_maskrcnn_1x.py', 'tools/dist_train.sh', 'tools/train.py',
+             'demo/toy_demo.py', 'model-index.yml'):
+    assert (package / '.mim' / name).exists(), name
+assert 'mambaout_femto' in mmvmamba.list_models()
+assert 'l1_maskrcnn_1x' in mmvmamba.list_models()
+import torch
+model = mmvmamba.get_model('mambaout_femto')
+assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+print('works')
+"""
+
+
+def run(*command, cwd):
+    result = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope='module')
+def distributions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('dist')
+    run(sys.executable, '-m', 'build', '--outdir', folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize('pattern', ['*.whl', '*.tar.gz'])
+def test_distribution_works_outside_the_checkout(distributions, pattern, tmp_path):
+    (distribution,) = distributions.glob(pattern)
+    environment = tmp_path / 'env'
+    venv.create(environment, with_pip=True)
+    python = environment / 'bin' / 'python'
+    # Dependencies come from the environment of the tests; only the package itself is installed.
+    (site_packages,) = environment.glob('lib/python*/site-packages')
+    (site_packages / 'outer.pth').write_text(sysconfig.get_path('purelib'))
+    run(
+        python,
+        '-m',
+        'pip',
+        'install',
+        '--no-deps',
+        '--ignore-installed',
+        distribution,
+        cwd=tmp_path,
+    )
+    output = run(python, '-c', SCRIPT.format(place=str(environment)), cwd=tmp_path)
+    assert output.strip().endswith('works')
