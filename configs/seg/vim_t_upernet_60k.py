@@ -1,6 +1,6 @@
 # Vim-Ti, UperNet, ADE20K, 60k steps.
 # Recipe: https://github.com/hustvl/Vim, its segmentation part and launch script; 4 GPUs x 8 images.
-# Its layer-wise decay spares the blocks: only the patch embedding and pos_embed learn more slowly.
+# Its layer-wise decay spares the blocks.
 # Train: tools/dist_train.sh configs/seg/vim_t_upernet_60k.py 4
 # Published mIoU 41.0 (single scale); not yet reproduced here.
 _base_ = [
