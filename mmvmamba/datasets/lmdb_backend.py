@@ -28,11 +28,10 @@ _readers: dict[str, LMDBReader] = {}
 def split_uri(uri: str | os.PathLike) -> tuple[LMDBReader, str]:
     """The reader and the key that a path ``lmdb://<database>/<key>`` names."""
     path = os.fspath(uri).removeprefix(LMDB_PREFIX)
-    # Every image of an epoch comes this way, so a known database is found at once by its usual name.
-    at = path.find('.lmdb/') + len('.lmdb')
-    reader = _readers.get(path[:at])
-    if reader is not None:
-        return reader, path[at + 1 :].rstrip('/')
+    # Every image of an epoch comes this way: a known database is found at once by its usual name.
+    stem, is_usual, key = path.partition('.lmdb/')
+    if is_usual and (reader := _readers.get(f'{stem}.lmdb')) is not None:
+        return reader, key.rstrip('/')
     # From the end, for a key has fewer parts than an absolute path.
     folder = path.rstrip('/')
     while folder and folder not in _readers:

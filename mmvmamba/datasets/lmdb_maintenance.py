@@ -81,7 +81,7 @@ def export_lmdb(
     if list_file is not None:
         labels = reader.labels()
         with open(list_file, 'w', encoding='utf-8', errors='surrogateescape') as file:
-            for i, key in enumerate(reader.keys()):
+            for i, key in enumerate(reader.sample_keys()):
                 file.write(f'{key}\n' if labels is None else f'{key} {labels[i]}\n')
     return defects
 
@@ -92,7 +92,7 @@ def _check_index(reader: LMDBReader) -> list[tuple[str, str]]:
     defects = []
     if found != reader.header.manifest:
         defects.append(('', f'the manifest of the index must be {reader.header.manifest}'))
-    listed = set(reader.keys())
+    listed = set(reader.sample_keys())
     # Missing records are found one by one.
     defects += [(key, 'not in the index') for key in reader.stored_keys() if key not in listed]
     return defects
@@ -131,7 +131,7 @@ def _chunks(reader: LMDBReader) -> Iterator[list[Task]]:
     sizes = reader.sizes() if has_manifest else None
     digests = reader.digests() if has_manifest else None
     chunk: list[Task] = []
-    for i, key in enumerate(reader.keys()):
+    for i, key in enumerate(reader.sample_keys()):
         expected = (int(sizes[i]), digests[i].tobytes()) if has_manifest else (-1, b'')
         chunk.append((i, key, *expected))
         if len(chunk) == CHUNK:

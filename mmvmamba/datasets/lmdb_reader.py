@@ -156,7 +156,7 @@ class LMDBReader:
             labels = txn.get(LABELS)
             return key, None if labels is None else struct.unpack_from('<i', labels, 4 * index)[0]
 
-    def keys(self) -> Iterator[str]:
+    def sample_keys(self) -> Iterator[str]:
         """All keys in sample order; in LMDB's order if the database is not of our layout."""
         if self.header is None:
             yield from self.stored_keys()

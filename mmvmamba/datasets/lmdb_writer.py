@@ -57,6 +57,8 @@ BATCH_ROW = np.dtype([('index', '<u8'), ('size', '<u8'), ('sha256', 'V32'), ('re
 BATCH, STATE, HEADER = meta_key('batch/'), meta_key('state'), meta_key('header')
 SKIPPED = meta_key('unread/')
 PAGE = 4096
+SPARE_BYTES = 64 << 20
+LOCK_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class BuildReport:
 
 def estimate_map_size(num_bytes: int, num_images: int) -> int:
     """Bytes that a database takes: the images in whole pages, the index, and room for the tree."""
-    return int(1.02 * num_bytes) + num_images * (PAGE + 512) + (64 << 20)
+    return int(1.02 * num_bytes) + num_images * (PAGE + 512) + SPARE_BYTES
 
 
 def manifest(tables: dict[str, bytes]) -> str:
@@ -199,7 +201,7 @@ class LMDBWriter:
     def _exclusive(self) -> Iterator[None]:
         with open(self.partial / 'build.lock', 'w') as file:
             # The readers of a killed build hold its lock for the moment that they take to end.
-            deadline = time.monotonic() + 2
+            deadline = time.monotonic() + LOCK_SECONDS
             while not _try_lock(file):
                 if time.monotonic() > deadline:
                     raise DatabaseExistsError(
@@ -216,14 +218,14 @@ class LMDBWriter:
         file = find_database(str(self.partial))
         present = os.path.getsize(file) if file else 0
         free = shutil.disk_usage(self.partial).free + present
-        if map_size - (64 << 20) > free:
+        if map_size - SPARE_BYTES > free:
             raise DiskFullError(
                 f'about {map_size / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free',
                 str(self.output),
                 '',
                 'Free some space or build on another disk.',
             )
-        return max(map_size, present + (64 << 20))
+        return max(map_size, present + SPARE_BYTES)
 
     def _fingerprint(self) -> str:
         """Identifies the images and everything that decides what is stored of them."""

@@ -205,7 +205,7 @@ def info(args: argparse.Namespace) -> int:
     header = reader.header
     if header is None:
         print(f'{args.database}: {len(reader)} records of another layout')
-        print(f'first key: {next(reader.keys())}')
+        print(f'first key: {next(reader.sample_keys())}')
         return 0
     if args.json:
         print(header.dumps().decode())
