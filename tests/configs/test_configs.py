@@ -77,7 +77,7 @@ def test_config_builds(name):
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_config_says_where_it_comes_from(name):
     text = (ROOT / name).read_text()
-    header = text[: text.index('_base_')]
+    header = text[: text.index('\n_base_ = ')]
     assert f'configs/{name}' in header, 'the header gives the command'
 
 
