@@ -99,7 +99,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 def check(cfg: Config) -> None:
     """Refuses what would fail later; touches the disk last."""
     task_of(cfg)
-    if not cfg.get('test_dataloader') or not cfg.get('test_cfg'):
+    if not cfg.get('test_dataloader') or cfg.get('test_cfg') is None:
         raise UserError(f'{cfg.filename} has no test_dataloader or test_cfg: nothing to test')
     check_checkpoint(cfg.load_from)
     check_data(cfg, ('test_dataloader',))

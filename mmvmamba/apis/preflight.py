@@ -66,7 +66,10 @@ def _check_dataset(key: str, node: dict) -> None:
         prefixes = {'': prefixes}
     for name, prefix in prefixes.items():
         field = f'{key}.data_prefix.{name}'.rstrip('.')
-        _check_path(_join(root, prefix), 'folder', field)
+        path = _join(root, prefix)
+        # A classification data set may be a database of that name.
+        if not os.path.exists(f'{path}.lmdb'):
+            _check_path(path, 'folder', field)
 
 
 def _join(root: str, path: str | None) -> str:
