@@ -4,6 +4,9 @@ import difflib
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+from mmvmamba.compat import require
 
 from .cli import UserError
 
@@ -41,10 +44,11 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if not Path(path).is_file():
         raise UserError(f'config file {path} does not exist{_similar_files(path)}')
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path, import_custom_modules=False)
     except Exception as error:
         detail = f'{type(error).__name__}: {error}'
         raise UserError(f'config file {path} does not parse: {detail}') from error
+    _import_packages(cfg)
     if options:
         try:
             cfg.merge_from_dict(options)
@@ -53,6 +57,24 @@ def load_config(path: str, options: dict | None = None) -> Config:
     for key, known in misspelt_keys(cfg).items():
         raise UserError(f'{path}: unknown key {key!r}; did you mean {known!r}?')
     return cfg
+
+
+def _import_packages(cfg: Config) -> None:
+    """Imports the task's toolbox and ``custom_imports``.
+
+    mmengine would report a toolbox that is missing as a type that is not in a registry.
+    """
+    try:
+        if cfg.get('default_scope') in TASKS:
+            require(cfg.default_scope)
+    except ImportError as error:
+        raise UserError(str(error)) from error
+    try:
+        if cfg.get('custom_imports'):
+            import_modules_from_strings(**cfg.custom_imports)
+    except ImportError as error:
+        # mmengine's own message leaves the reason to the context.
+        raise UserError(f'{error}: {error.__context__}') from error
 
 
 def misspelt_keys(cfg: Config) -> dict[str, str]:

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from mmvmamba.apis.cli import UserError
+from mmvmamba.apis.configs import load_config
 from mmvmamba.compat import INSTALL_COMMAND, require
 
 
@@ -50,6 +52,28 @@ def test_other_errors_are_not_hidden(package):
     package('mmfake', '1 / 0')
     with pytest.raises(ZeroDivisionError):
         require('mmfake')
+
+
+def hide(name, monkeypatch):
+    for loaded in [item for item in sys.modules if item.split('.')[0] == name]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_a_config_whose_toolbox_is_missing_says_so(monkeypatch, tmp_path):
+    hide('mmdet', monkeypatch)
+    config = tmp_path / 'config.py'
+    config.write_text("default_scope = 'mmdet'\n")
+    with pytest.raises(UserError, match='mmdet is not installed; add it with: pip install'):
+        load_config(str(config))
+
+
+def test_a_custom_import_that_fails_says_why(package, tmp_path):
+    package('mmfake', 'import ftfy_of_nobody')
+    config = tmp_path / 'config.py'
+    config.write_text("custom_imports = dict(imports=['mmfake'], allow_failed_imports=False)\n")
+    with pytest.raises(UserError, match=r"mmfake: No module named 'ftfy_of_nobody'"):
+        load_config(str(config))
 
 
 def test_missing_mmdet_is_named_by_the_real_refusal(monkeypatch):
