@@ -1,4 +1,4 @@
-"""Generates data, trains a small Mask R-CNN on a PlainMamba-Adapter, tests it, draws its predictions.
+"""Generates data, trains a small Mask R-CNN on a PlainMamba-Adapter, tests it, draws predictions.
 
 Fails if the box AP does not exceed a threshold: the run has to show that the model learns.
 """

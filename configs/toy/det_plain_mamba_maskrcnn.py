@@ -62,13 +62,13 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=64),
         bbox_head=dict(
             in_channels=64,
-            conv_out_channels=64,
+            conv_out_channels=32,
             fc_out_channels=128,
             num_classes=3,
             norm_cfg=norm_cfg,
         ),
         mask_roi_extractor=dict(out_channels=64),
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=3),
+        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=32, num_classes=3),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
@@ -78,10 +78,10 @@ model = dict(
 )
 
 # Schedule.
-train_cfg = dict(max_epochs=10, val_interval=10)
+train_cfg = dict(max_epochs=8, val_interval=8)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', begin=0, end=10, by_epoch=True, milestones=[8, 9], gamma=0.1),
+    dict(type='MultiStepLR', begin=0, end=8, by_epoch=True, milestones=[6, 7], gamma=0.1),
 ]
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=8)

@@ -7,30 +7,12 @@ import torch
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from mmengine.structures import BaseDataElement, PixelData
 
+from mmvmamba.engine.drawing import draw_instances, side_by_side
 from mmvmamba.registry import HOOKS
 
-__all__ = ['PredictionPicturesHook', 'enlarge_instances']
-
-
-def enlarge_instances(instances: InstanceData, factor: int) -> InstanceData:
-    """Scales boxes and masks by a whole number; everything else stays.
-
-    Args:
-        instances: Boxes as tensors, masks as tensors or mmdet's mask structures.
-        factor: At least 1.
-    """
-    instances = instances.clone()
-    if 'bboxes' in instances:
-        boxes = instances.bboxes
-        instances.bboxes = getattr(boxes, 'tensor', boxes) * factor
-    if 'masks' in instances:
-        masks = instances.masks
-        if not isinstance(masks, torch.Tensor):
-            masks = torch.as_tensor(masks.to_ndarray())
-        instances.masks = masks.repeat_interleave(factor, 1).repeat_interleave(factor, 2).bool()
-    return instances
+__all__ = ['PredictionPicturesHook']
 
 
 @HOOKS.register_module()
@@ -48,7 +30,7 @@ class PredictionPicturesHook(Hook):
     """
 
     def __init__(
-        self, out_dir: str, score_thr: float = 0.3, min_side: int = 400, limit: int | None = None
+        self, out_dir: str, score_thr: float = 0.5, min_side: int = 400, limit: int | None = None
     ) -> None:
         self.out_dir = Path(out_dir)
         self.score_thr = score_thr
@@ -78,41 +60,36 @@ class PredictionPicturesHook(Hook):
         content = np.frombuffer(get(sample.img_path), np.uint8)
         image = cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         factor = max(1, -(-self.min_side // min(image.shape[:2])))
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         path = Path(sample.img_path)
         out_file = self.out_dir / f'{path.stem}.png'
         if 'pred_instances' in sample:
-            self._draw_instances(runner, image, sample, factor, out_file)
-        elif 'pred_sem_seg' in sample:
+            picture = self._instances(runner, image, sample.cpu(), factor)
+            cv2.imwrite(str(out_file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            return
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        if 'pred_sem_seg' in sample:
             self._draw_segmentation(runner, image, sample, out_file)
-        else:
-            # Class folders may hold files of the same name.
-            out_file = self.out_dir / f'{path.parent.name}_{path.stem}.png'
-            runner.visualizer.visualize_cls(
-                image,
-                sample,
-                runner.test_dataloader.dataset.metainfo['classes'],
-                out_file=str(out_file),
-            )
+            return
+        # Class folders may hold files of the same name.
+        out_file = self.out_dir / f'{path.parent.name}_{path.stem}.png'
+        classes = runner.test_dataloader.dataset.metainfo['classes']
+        runner.visualizer.visualize_cls(image, sample, classes, out_file=str(out_file))
 
-    def _draw_instances(
-        self,
-        runner: Runner,
-        image: np.ndarray,
-        sample: BaseDataElement,
-        factor: int,
-        out_file: Path,
-    ) -> None:
-        sample = sample.cpu().clone()
-        for name in ('pred_instances', 'gt_instances'):
-            if name in sample:
-                setattr(sample, name, enlarge_instances(getattr(sample, name), factor))
-        runner.visualizer.add_datasample(
-            out_file.stem,
-            image,
-            data_sample=sample,
-            pred_score_thr=self.score_thr,
-            out_file=str(out_file),
+    def _instances(
+        self, runner: Runner, image: np.ndarray, sample: BaseDataElement, factor: int
+    ) -> np.ndarray:
+        meta = runner.test_dataloader.dataset.metainfo
+        classes = meta['classes']
+        palette = meta.get('palette') or [(220, 60, 60)] * len(classes)
+        predicted = sample.pred_instances
+        parts = {'prediction': predicted[predicted.scores > self.score_thr]}
+        if 'gt_instances' in sample:
+            parts = {'ground truth': sample.gt_instances, **parts}
+        return side_by_side(
+            {
+                title: draw_instances(image, instances, classes, palette, factor)
+                for title, instances in parts.items()
+            }
         )
 
     def _draw_segmentation(
