@@ -38,7 +38,7 @@ demo: $(VENV)/.installed  ## train, evaluate and picture a toy Mask R-CNN on a M
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python demo/toy_demo.py
 
 test: $(VENV)/.tested  ## run the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
 test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no GPU
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "slow and not gpu"
