@@ -18,6 +18,6 @@ model = dict(
     ),
 )
 train_dataloader = dict(batch_size=256, num_workers=4)
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(type='mmvmamba.FiniteAmpOptimWrapper', clip_grad=dict(max_norm=5.0))
 param_scheduler = dict(warmup=15)
 default_hooks = dict(checkpoint=dict(interval=5))
