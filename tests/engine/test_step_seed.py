@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmvmamba.engine import StepSeedHook
 
@@ -45,11 +46,21 @@ def test_ranks_differ(runner, monkeypatch):
     assert all(a != b for a, b in zip(first, draw(StepSeedHook(), runner, 0, 0), strict=True))
 
 
-def test_workers_that_live_on_are_reported(runner):
+@pytest.mark.parametrize(
+    ('loop', 'persistent', 'reported'),
+    [
+        (EpochBasedTrainLoop, True, True),
+        (EpochBasedTrainLoop, False, False),
+        (IterBasedTrainLoop, True, False),
+    ],
+)
+def test_workers_that_live_on_are_reported(loop, persistent, reported, runner):
     warnings = []
+    loader = SimpleNamespace(num_workers=2, persistent_workers=persistent, worker_init_fn=print)
     runner.logger = SimpleNamespace(warning=warnings.append)
-    loader = SimpleNamespace(num_workers=2, persistent_workers=True, worker_init_fn=print)
     runner.train_dataloader = loader
+    runner.train_loop = object.__new__(loop)
     StepSeedHook().before_train(runner)
-    assert loader.worker_init_fn is None
-    assert 'persistent_workers=True' in warnings[0]
+    assert loader.worker_init_fn is None, "PyTorch's own seeds stay"
+    assert len(warnings) == reported
+    assert all('persistent_workers=True' in message for message in warnings)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmvmamba.registry import HOOKS
 
@@ -36,7 +36,9 @@ class StepSeedHook(Hook):
         """Leaves the seeding of worker processes to PyTorch."""
         loader = runner.train_dataloader
         loader.worker_init_fn = None
-        if loader.num_workers and loader.persistent_workers:
+        # Training by iterations has one long epoch, and resuming runs through its data once more.
+        by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+        if by_epoch and loader.num_workers and loader.persistent_workers:
             runner.logger.warning(
                 'persistent_workers=True: the random state of the workers cannot be restored, so '
                 'a resumed run will see other augmentations than one that was not stopped'
