@@ -24,4 +24,4 @@ model = dict(
     ),
     neck=dict(in_channels=[96, 192, 384, 576]),
 )
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')
+optim_wrapper = dict(type='mmvmamba.FiniteAmpOptimWrapper', dtype='auto_float16')

@@ -26,4 +26,4 @@ model = dict(
     ),
     neck=dict(in_channels=[80, 160, 320, 640]),
 )
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')
+optim_wrapper = dict(type='mmvmamba.FiniteAmpOptimWrapper', dtype='auto_float16')

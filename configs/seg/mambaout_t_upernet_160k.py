@@ -25,4 +25,4 @@ model = dict(
     decode_head=dict(in_channels=[96, 192, 384, 576]),
     auxiliary_head=dict(in_channels=384),
 )
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', optimizer=dict(lr=1e-4))
+optim_wrapper = dict(type='mmvmamba.FiniteAmpOptimWrapper', optimizer=dict(lr=1e-4))

@@ -26,5 +26,5 @@ model = dict(
     decode_head=dict(in_channels=[80, 160, 320, 640]),
     auxiliary_head=dict(in_channels=320),
 )
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', optimizer=dict(lr=5e-5))
+optim_wrapper = dict(type='mmvmamba.FiniteAmpOptimWrapper', optimizer=dict(lr=5e-5))
 train_cfg = dict(val_interval=10000)

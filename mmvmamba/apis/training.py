@@ -9,11 +9,13 @@ from mmengine.registry import RUNNERS
 from mmvmamba.engine import Runner, latest_checkpoint
 
 from .cli import UserError
+from .configs import task_of
 from .preflight import check_amp, check_checkpoint
 
 __all__ = ['build_runner', 'default_work_dir', 'set_amp', 'set_auto_scale_lr', 'set_resume']
 
 AUTO = 'auto'
+FINITE_AMP = 'mmvmamba.FiniteAmpOptimWrapper'
 
 
 def default_work_dir(config_path: str) -> str:
@@ -29,11 +31,12 @@ def set_amp(cfg: Config) -> None:
     """
     check_amp()
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', FINITE_AMP):
         raise UserError(f'--amp replaces OptimWrapper, but the config uses {kind}')
     if kind == 'OptimWrapper':
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        cfg.optim_wrapper.type = FINITE_AMP
+        if task_of(cfg) == 'detection':
+            cfg.optim_wrapper.dtype = 'auto_float16'
 
 
 def set_auto_scale_lr(cfg: Config) -> None:

@@ -31,8 +31,11 @@ class FiniteAmpOptimWrapper(OptimWrapper):
 
     Args:
         optimizer: the optimizer.
-        dtype: 'bfloat16', 'float16' (with dynamic loss scaling), 'float32', or 'auto': bfloat16 on
-            a GPU that has it, float16 on another GPU, float32 on the CPU.
+        dtype: 'bfloat16', 'float16' (with dynamic loss scaling), 'float32', or one that looks at
+            the device: 'auto' takes bfloat16 on a GPU that has it and float16 on another,
+            'auto_float16' float16 on any GPU, and both float32 on the CPU. Detectors with regions
+            need the latter: mmdet casts corners to the type of the features, and bfloat16 rounds
+            them to 8 pixels above 1024.
         max_skips_in_a_row: this many skipped steps without a good one between them end the run.
             A loss scale that is much too high needs up to 16 steps to come down.
         init_scale: first loss scale of float16.
@@ -50,12 +53,13 @@ class FiniteAmpOptimWrapper(OptimWrapper):
         clip_grad: dict | None = None,
     ):
         super().__init__(optimizer, accumulative_counts, clip_grad)
-        if dtype not in ('auto', *DTYPES):
-            raise ValueError(f"dtype must be 'auto' or one of {list(DTYPES)}, got {dtype!r}")
+        choices = [*DTYPES, 'auto', 'auto_float16']
+        if dtype not in choices:
+            raise ValueError(f'dtype must be one of {choices}, got {dtype!r}')
         if max_skips_in_a_row < 1:
             raise ValueError(f'max_skips_in_a_row must be at least 1, got {max_skips_in_a_row}')
         self.device_type = optimizer.param_groups[0]['params'][0].device.type
-        self.dtype = _best_dtype(self.device_type) if dtype == 'auto' else DTYPES[dtype]
+        self.dtype = DTYPES.get(dtype) or _best_dtype(self.device_type, dtype == 'auto')
         self.max_skips_in_a_row = max_skips_in_a_row
         self.skipped = 0
         self.skipped_in_a_row = 0
@@ -149,7 +153,8 @@ class FiniteAmpOptimWrapper(OptimWrapper):
             )
 
 
-def _best_dtype(device_type: str) -> torch.dtype:
+def _best_dtype(device_type: str, allow_bfloat16: bool) -> torch.dtype:
     if device_type != 'cuda':
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if allow_bfloat16 and has_bfloat16 else torch.float16

@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmvmamba.engine import finite_amp
 from mmvmamba.engine.finite_amp import FiniteAmpOptimWrapper
 from mmvmamba.registry import OPTIM_WRAPPERS
 
@@ -145,6 +146,23 @@ def test_a_skipped_step_is_logged():
     assert 'not finite in float32: step skipped (2 in a row, 2 in all)' in records[1]
 
 
+@pytest.mark.parametrize(
+    'dtype,device,has_bfloat16,expected',
+    [
+        ('auto', 'cpu', True, torch.float32),
+        ('auto', 'cuda', True, torch.bfloat16),
+        ('auto', 'cuda', False, torch.float16),
+        ('auto_float16', 'cpu', True, torch.float32),
+        ('auto_float16', 'cuda', True, torch.float16),
+    ],
+)
+def test_automatic_types(dtype, device, has_bfloat16, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation: has_bfloat16)
+    assert finite_amp._best_dtype(device, dtype == 'auto') == expected
+    if device == 'cpu':
+        assert make(dtype=dtype)[1].dtype == expected
+
+
 def test_too_many_bad_steps_in_a_row_end_the_run():
     model, wrapper = make(max_skips_in_a_row=3)
     for _ in range(3):
@@ -189,7 +207,7 @@ def test_config_type_builds():
 @pytest.mark.parametrize(
     'settings,message',
     [
-        (dict(dtype='half'), "dtype must be 'auto' or one of .*got 'half'"),
+        (dict(dtype='half'), "dtype must be one of .*'auto'.*got 'half'"),
         (dict(max_skips_in_a_row=0), 'max_skips_in_a_row must be at least 1, got 0'),
     ],
 )

@@ -70,8 +70,11 @@ def test_amp_needs_a_gpu(train_tool, monkeypatch):
     with pytest.raises(UserError, match='--amp needs a GPU'):
         merge(train_tool, '--amp')
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
-    assert merge(train_tool, '--amp').optim_wrapper.type == 'AmpOptimWrapper'
-    assert merge(train_tool, '--amp').optim_wrapper.loss_scale == 'dynamic'
+    changed = merge(train_tool, '--amp').optim_wrapper
+    assert changed.type == 'mmvmamba.FiniteAmpOptimWrapper'
+    assert changed.dtype == 'auto_float16'
+    kept = merge(train_tool, '--amp', optim_wrapper=dict(type='AmpOptimWrapper')).optim_wrapper
+    assert kept.type == 'AmpOptimWrapper'
     with pytest.raises(UserError, match='but the config uses MyWrapper'):
         merge(train_tool, '--amp', optim_wrapper=dict(type='MyWrapper'))
 

@@ -1,8 +1,7 @@
 # MambaVision's 310 epochs of cosine and 10 at its end: LAMB for 4096 images a step, 32 GPUs x 128.
 # On fewer GPUs raise optim_wrapper.accumulative_counts in proportion, or give --auto-scale-lr.
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    loss_scale='dynamic',
+    type='mmvmamba.FiniteAmpOptimWrapper',
     optimizer=dict(
         type='Lamb',
         lr=5e-3,

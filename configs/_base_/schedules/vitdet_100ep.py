@@ -15,8 +15,8 @@ param_scheduler = [
     ),
 ]
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    loss_scale='dynamic',
+    type='mmvmamba.FiniteAmpOptimWrapper',
+    dtype='auto_float16',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
     constructor='mmvmamba.LayerDecayOptimWrapperConstructor',
     # The only parameter that is free of weight decay in the published recipe.
