@@ -42,7 +42,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     common.add_argument(
         '--workers',
         type=_count,
-        default=min(8, os.cpu_count() or 1),
+        # One processor is for the writer.
+        default=min(8, max(1, (os.cpu_count() or 1) - 1)),
         metavar='N',
         help='processes that read; 0 for none (default: %(default)s)',
     )
