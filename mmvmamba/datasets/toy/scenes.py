@@ -57,6 +57,12 @@ def _place(rng: np.random.Generator, name: str, height: int, width: int) -> np.n
     return shape_mask(name, height, width, centre, radius, rng.uniform(0, 2 * np.pi))
 
 
+def _place_portrait(rng: np.random.Generator, name: str, height: int, width: int) -> np.ndarray:
+    radius = rng.uniform(0.3, 0.42) * min(height, width)
+    centre = rng.uniform(0.42, 0.58, 2) * (width, height)
+    return shape_mask(name, height, width, centre, radius, rng.uniform(-0.3, 0.3))
+
+
 def _place_crowd(rng: np.random.Generator, name: str, height: int, width: int) -> np.ndarray:
     middle = rng.uniform(0.25, 0.75, 2) * (width, height)
     mask = np.zeros((height, width), bool)
@@ -81,6 +87,7 @@ def draw_scene(
     classes: tuple[str, ...],
     num_objects: int,
     crowd_probability: float = 0.0,
+    is_portrait: bool = False,
 ) -> tuple[np.ndarray, list[SceneObject]]:
     """Draws a scene.
 
@@ -91,6 +98,7 @@ def draw_scene(
         num_objects: How many objects to try to place; one that would hide another is left out.
         crowd_probability: Chance that a heap of small shapes, marked as crowd, lies behind the
             objects.
+        is_portrait: Whether objects are large, near the middle and about upright.
 
     Returns:
         The image, uint8 RGB (height, width, 3), and its objects from back to front.
@@ -103,7 +111,8 @@ def draw_scene(
     for index in range(crowds + num_objects):
         name = classes[rng.integers(len(classes))]
         is_crowd = index < crowds
-        mask = (_place_crowd if is_crowd else _place)(rng, name, height, width)
+        place = _place_crowd if is_crowd else _place_portrait if is_portrait else _place
+        mask = place(rng, name, height, width)
         if np.count_nonzero(mask) < MIN_PIXELS or _hides_too_much(mask, objects, full):
             continue
         texture = paint_texture(rng, height, width, _vivid_colours(rng))

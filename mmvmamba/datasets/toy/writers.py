@@ -155,7 +155,7 @@ def write_imagenet(
         folder.mkdir(parents=True, exist_ok=True)
         objects: list[SceneObject] = []
         while not objects:
-            image, objects = draw_scene(rng, random_size(rng), (name,), 1)
+            image, objects = draw_scene(rng, random_size(rng), (name,), 1, is_portrait=True)
         file_name = f'{name}_{index // len(CLS_CLASSES):06d}.JPEG'
         _save_image(rng, image, folder / file_name)
         lines.append(f'{name}/{file_name} {label}')
