@@ -37,7 +37,8 @@ def main() -> None:
     backends = available_backends('cpu')
     print(
         f'{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, '
-        f'backends {", ".join(backends)}; medians of {args.repeats} runs.\n'
+        f'backends {", ".join(backends)}; '
+        f'medians of {args.repeats} runs.\n'
     )
     single_direction(args.repeats)
     four_directions(args.repeats)
@@ -47,10 +48,10 @@ def main() -> None:
 
 def single_direction(repeats: int) -> None:
     print(
-        '| batch, length, dim, state | forward ms | ns per element | channels-first ms '
-        '| backward ms | backward / forward | `torch` backend ms | torch loop ms '
+        '| batch, length, dim, state | forward ms (best) | ns per element (best) '
+        '| channels-first ms | backward ms (best) | backward / forward | torch loop ms '
         '| torch loop / forward |\n'
-        '|---|---|---|---|---|---|---|---|---|'
+        '|---|---|---|---|---|---|---|---|'
     )
     for shape in SHAPES:
         inputs, upstream = make_inputs(*shape)
@@ -67,23 +68,23 @@ def single_direction(repeats: int) -> None:
         with torch.enable_grad():
             out = forward('numba', leaves)
         values = list(leaves.values())
-        fast, turned, backward, plain, loop = medians(
+        (fast, best), (turned, _), (backward, best_backward), (loop, _) = timed(
             [
                 lambda forward=forward: forward('numba'),
                 lambda first=first: selective_scan(**first, delta_softplus=True, backend='numba'),
                 lambda out=out, values=values, upstream=upstream: torch.autograd.grad(
                     out, values, upstream, retain_graph=True
                 ),
-                lambda forward=forward: forward('torch'),
                 lambda inputs=inputs: loop_over_tokens(**inputs),
             ],
-            [repeats, repeats, repeats, 3, 3],
+            [repeats, repeats, repeats, min(repeats, 5)],
         )
-        elements = shape[0] * shape[1] * shape[2] * shape[3]
+        scale = 1e6 / (shape[0] * shape[1] * shape[2] * shape[3])
         print(
-            f'| {", ".join(map(str, shape))} | {fast:.2f} | {fast / elements * 1e6:.3f} '
-            f'| {turned:.2f} | {backward:.2f} | {backward / fast:.2f} '
-            f'| {plain:.0f} | {loop:.0f} | {loop / fast:.0f} |',
+            f'| {", ".join(map(str, shape))} | {fast:.2f} ({best:.2f}) '
+            f'| {fast * scale:.3f} ({best * scale:.3f}) | {turned:.2f} '
+            f'| {backward:.2f} ({best_backward:.2f}) | {backward / fast:.2f} '
+            f'| {loop:.0f} | {loop / fast:.0f} |',
             flush=True,
         )
 
@@ -131,7 +132,7 @@ def four_directions(repeats: int) -> None:
         return total
 
     torch.testing.assert_close(one_call(), four_calls(), rtol=1e-4, atol=1e-3)
-    one, four = medians([one_call, four_calls], [repeats, repeats])
+    (one, _), (four, _) = timed([one_call, four_calls], [repeats, repeats])
     print(
         f'\nFour directions at {FOUR_DIRECTIONS}: one call {one:.2f} ms, four calls with permuted '
         f'copies {four:.2f} ms, {four / one:.2f} times as long.'
@@ -180,8 +181,8 @@ def make_inputs(
     return inputs, torch.randn(batch, length, dim)
 
 
-def medians(functions: list[Callable[[], object]], repeats: list[int]) -> list[float]:
-    """Median milliseconds of each, run in turns so that what disturbs one disturbs all."""
+def timed(functions: list[Callable[[], object]], repeats: list[int]) -> list[tuple[float, float]]:
+    """Median and least milliseconds, run in turns so that what disturbs one disturbs all."""
     times = [[] for _ in functions]
     with torch.no_grad():
         for function in functions:
@@ -192,7 +193,7 @@ def medians(functions: list[Callable[[], object]], repeats: list[int]) -> list[f
                     start = time.perf_counter()
                     function()
                     results.append(1e3 * (time.perf_counter() - start))
-    return [statistics.median(results) for results in times]
+    return [(statistics.median(results), min(results)) for results in times]
 
 
 def cpu_name() -> str:

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvmamba.ops.flops import selective_scan_backward_flops, selective_scan_flops
-from mmvmamba.ops.selective_scan import scan_backend, selective_scan
+from mmvmamba.ops.selective_scan import scan_backend, selective_scan, torch_loop
 from mmvmamba.ops.selective_scan.arguments import canonical_arguments
 
 OPERATOR = torch.ops.mmvmamba.selective_scan.default
@@ -128,6 +128,23 @@ def test_autocast_leaves_the_scan_in_float32(backend):
     assert got['out'].dtype == torch.bfloat16
     for name in expected:
         assert torch.equal(got[name], expected[name]), name
+
+
+def test_backends_run_outside_of_autocast(monkeypatch):
+    enabled = []
+    for step in ('forward', 'backward'):
+        function = getattr(torch_loop, step)
+
+        def recorded(*args, _function=function):
+            enabled.append(torch.is_autocast_enabled('cpu'))
+            return _function(*args)
+
+        monkeypatch.setattr(torch_loop, step, recorded)
+    inputs = make_scan_inputs(1, 3, 2, 2)
+    inputs['u'].requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        selective_scan(**inputs, channels_last=True, backend='torch').sum().backward()
+    assert enabled == [False, False]
 
 
 def test_no_checkpoints_are_kept_without_gradients():
