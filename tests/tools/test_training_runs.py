@@ -1,5 +1,6 @@
 """The tools as a user runs them: processes that train, are killed, resume and test."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -60,18 +61,25 @@ def weights(work_dir):
 def stop_in_second_epoch(work_dir, options, stop_signal):
     """Starts a training and sends it the signal once it is amid the second epoch."""
     command = [sys.executable, 'tools/train.py', CONFIG, '--work-dir', str(work_dir), '--seed', '5']
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [*command, *options],
         cwd=ROOT,
         env=ENV,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as process:
-        for line in process.stdout:
-            if re.search(r'Epoch\(train\) +\[2\]\[2/4\]', line):
-                process.send_signal(stop_signal)
-        return process.wait(timeout=60)
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if re.search(r'Epoch\(train\) +\[2\]\[2/4\]', line):
+            process.send_signal(stop_signal)
+            break
+    code = process.wait(timeout=120)
+    # PyTorch's worker processes may outlive a killed parent.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    return code
 
 
 def table(output):

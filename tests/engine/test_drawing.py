@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+from mmvmamba.engine.drawing import draw_instances, side_by_side
+
+GREY = np.full((40, 60, 3), 128, np.uint8)
+MASK = np.zeros((1, 40, 60), bool)
+MASK[:, 10:30, 20:40] = True
+
+
+@pytest.mark.parametrize('kind', ['tensor', 'bitmap'])
+@pytest.mark.parametrize('factor', [1, 3])
+def test_masks_and_boxes_are_drawn_at_the_right_place(kind, factor):
+    masks = (
+        torch.as_tensor(MASK) if kind == 'tensor' else BitmapMasks(MASK.astype(np.uint8), 40, 60)
+    )
+    instances = InstanceData(
+        bboxes=torch.tensor([[20.0, 10.0, 40.0, 30.0]]), labels=torch.tensor([1]), masks=masks
+    )
+    picture = draw_instances(GREY, instances, ('disc', 'square'), [(0, 0, 0), (255, 0, 0)], factor)
+    assert picture.shape == (40 * factor, 60 * factor, 3)
+    red = picture[25 * factor, 30 * factor]
+    assert red[0] > 160
+    assert red[1] < 90, 'inside the mask'
+    assert tuple(picture[10 * factor + 5 * factor, 20 * factor]) == (255, 0, 0), 'on the edge'
+    assert tuple(picture[36 * factor, 50 * factor]) == (128, 128, 128), 'outside'
+    assert tuple(GREY[20, 30]) == (128, 128, 128), 'the image given is not changed'
+
+
+def test_nothing_found_leaves_the_image():
+    nothing = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), scores=torch.zeros(0)
+    )
+    assert np.array_equal(draw_instances(GREY, nothing, ('disc',), [(255, 0, 0)]), GREY)
+
+
+def test_scores_are_written():
+    box = dict(bboxes=torch.tensor([[5.0, 25.0, 50.0, 38.0]]), labels=torch.tensor([0]))
+    bare = draw_instances(GREY, InstanceData(**box), ('disc',), [(255, 0, 0)], 4)
+    scored = InstanceData(**box, scores=torch.tensor([0.5]))
+    assert not np.array_equal(draw_instances(GREY, scored, ('disc',), [(255, 0, 0)], 4), bare)
+
+
+def test_pictures_stand_side_by_side():
+    both = side_by_side({'ground truth': GREY, 'prediction': GREY + 1})
+    assert both.shape == (40 + 24, 2 * (60 + 4), 3)
+    assert both[40, 10, 0] == 128
+    assert both[40, 75, 0] == 129
