@@ -220,8 +220,6 @@ def _forward(
     geometry: tuple[int, ...],
     modulated: bool,
 ) -> Tensor:
-    if not len(input):
-        return input.new_zeros(0, len(weight), *offset.shape[2:])
     return torch.ops.torchvision.deform_conv2d(
         input, weight, offset, mask, bias, *geometry, modulated
     )
@@ -238,8 +236,6 @@ def _backward(
     modulated: bool,
 ) -> tuple[Tensor, ...]:
     """Gradients of input, weight, offset, mask and bias."""
-    if not len(input):
-        return tuple(map(torch.zeros_like, (input, weight, offset, mask, bias)))
     return torch.ops.torchvision._deform_conv2d_backward(
         grad_output, input, weight, offset, mask, bias, *geometry, modulated
     )
