@@ -15,14 +15,11 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=img_scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=img_scale, pad_val=dict(img=(124, 116, 104))),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=img_scale, keep_ratio=True),
-    # One size, so that the result for an image does not depend on its batch.
-    dict(type='Pad', size=img_scale, pad_val=dict(img=(124, 116, 104))),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
@@ -46,6 +43,8 @@ test_evaluator = val_evaluator
 # Size.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
+    # One size, so that the result for an image does not depend on its batch.
+    data_preprocessor=dict(pad_size_divisor=128),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=64, num_layers=4, num_convs=0, layers_with_dwconv=(0,)),
         img_size=128,
