@@ -1,7 +1,312 @@
-"""The ``triton`` backend."""
+"""The ``triton`` backend: CUDA and ROCm, and the CPU under Triton's interpreter (for tests)."""
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
+from .arguments import ScanArgs
+
+__all__ = ['backward', 'forward', 'unavailable_reason']
+
+LARGEST_STATE = 256
+# States of a channel block, states = channels * padded state size; steps of a tile; warps. The
+# first serves where nothing is tuned. Wider blocks share B and C among more channels, narrower
+# ones make more programs.
+FORWARD_CONFIGS = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
+BACKWARD_CONFIGS = ((256, 4, 1), (128, 4, 1), (512, 4, 2))
+# Programs of one warp for each multiprocessor: with fewer, long sequences are cut into segments.
+WARPS_PER_PROCESSOR = 8
+SEGMENT_STEPS = 64
+# Directions with one decay that share a program: more would not fit into registers.
+SHARED_DIRECTIONS = (4, 3, 2)
+
+_tuned: dict[tuple, tuple[int, int, int]] = {}
 
 
 def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
-    return 'not there yet'
+    if dtype == torch.float64:
+        return 'it computes in float32, got float64; the torch backend computes in float64'
+    if state > LARGEST_STATE:
+        return f'it takes state sizes up to {LARGEST_STATE}, got {state}'
+    if find_spec('triton') is None:
+        return 'triton is not installed; install it with: pip install triton'
+    if device.type == 'cpu' and _interpreted():
+        return None
+    if device.type != 'cuda':
+        return f'it runs on CUDA and ROCm devices, got tensors on {device.type}'
+    if not torch.cuda.is_available():
+        return 'torch finds no CUDA or ROCm device'
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (7, 0):
+        return 'it needs a GPU of compute capability 7.0 or newer'
+    return None
+
+
+def forward(
+    args: ScanArgs, chunk_length: int, with_last_state: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    kernels = _kernels()
+    u, directions, length, dim = args.u, args.directions, args.length, args.dim
+    shared = _shared_directions(args)
+    plan = _plan(args, args.batch * directions // shared, chunk_length or SEGMENT_STEPS)
+    after = None
+    if plan.segments > 1:
+        after = _carry(args, plan, args.u, args.B, reverse=False, last=None)
+    # Directions are added up in float32, in a fixed order, afterwards.
+    out_dtype = u.dtype if directions == 1 else torch.float32
+    out = u.new_empty(args.batch, directions, length, dim, dtype=out_dtype)
+    last_state = checkpoints = None
+    if with_last_state:
+        last_state = u.new_empty(args.batch, directions, dim, args.state, dtype=torch.float32)
+    if chunk_length:
+        shape = (args.batch, directions, -(-length // chunk_length), args.state, dim)
+        checkpoints = u.new_empty(shape, dtype=torch.float32)
+
+    def launch(width: int, steps: int, warps: int) -> None:
+        dims = _dims(args, width)
+        programs = args.batch * directions // shared * plan.segments * plan.groups
+        kernels.selective_scan_fwd_kernel[(programs * -(-plan.group_dim // dims),)](
+            u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, _orders(args), after,
+            out, last_state, checkpoints,
+            *_strides(args),
+            directions, length, plan.groups, plan.group_dim, args.state, plan.segments,
+            plan.segment_length, chunk_length or plan.segment_length,
+            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, SHARED=shared,
+            SHARED_PADDED=_power_of_two(shared), STEPS=steps, DIMS=dims,
+            STATE=_power_of_two(args.state), num_warps=warps,
+        )  # fmt: skip
+
+    with _on(u.device):
+        _run_tuned('forward', args, plan, shared, FORWARD_CONFIGS, launch)
+    return _sum_directions(out)[:, 0].to(u.dtype), last_state, checkpoints
+
+
+def backward(
+    args: ScanArgs,
+    chunk_length: int,
+    checkpoints: Tensor,
+    grad_out: Tensor,
+    grad_last_state: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    kernels = _kernels()
+    batch, directions, length, dim = args.batch, args.directions, args.length, args.dim
+    plan = _plan(args, batch * directions, chunk_length)
+    after = None
+    if grad_last_state is not None:
+        after = grad_last_state.float().contiguous()
+    if plan.segments > 1:
+        after = _carry(args, plan, grad_out.unsqueeze(1), args.C, reverse=True, last=after)
+
+    def buffer(*shape: int, like: Tensor | None = None) -> Tensor:
+        dtype = torch.float32
+        if like is not None and like.shape[1] == directions:
+            dtype = like.dtype  # nothing is left to be added up
+        return args.u.new_empty(shape, dtype=dtype)
+
+    rows = (batch, directions, plan.segments, dim)
+    grad_u = buffer(batch, directions, length, dim, like=args.u)
+    grad_delta = buffer(batch, directions, length, dim, like=args.delta)
+    grad_A = buffer(*rows, args.state)
+    grad_D = None if args.D is None else buffer(*rows)
+    grad_bias = None if args.delta_bias is None else buffer(*rows)
+    widest = _dims(args, BACKWARD_CONFIGS[0][0])
+    splits = min(-(-plan.group_dim // widest), max(1, plan.warps // plan.units))
+    matrix = (splits, batch, directions, length, plan.groups, args.state)
+    grad_B, grad_C = buffer(*matrix), buffer(*matrix)
+    programs = splits * plan.groups * plan.segments * batch * directions
+
+    def launch(width: int, steps: int, warps: int) -> None:
+        dims, state = _dims(args, width), _power_of_two(args.state)
+        scratch = buffer(programs, -(-chunk_length // steps) * dims * state)
+        kernels.selective_scan_bwd_kernel[(programs,)](
+            args.u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, _orders(args),
+            checkpoints, after, grad_out,
+            grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, scratch,
+            *_strides(args), *grad_out.stride(),
+            batch, directions, length, plan.groups, plan.group_dim, args.state, splits,
+            plan.segments, plan.segment_length, chunk_length, scratch.shape[1],
+            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, STEPS=steps, DIMS=dims,
+            STATE=state, num_warps=warps,
+        )  # fmt: skip
+
+    with _on(args.u.device):
+        _run_tuned('backward', args, plan, splits, BACKWARD_CONFIGS, launch)
+    return (
+        _to_shape(grad_u, args.u),
+        _to_shape(grad_delta, args.delta),
+        _to_shape(grad_A.sum((0, 2)), args.A, axis=0),
+        _to_shape(grad_B.sum(0), args.B),
+        _to_shape(grad_C.sum(0), args.C),
+        None if grad_D is None else _to_shape(grad_D.sum((0, 2)), args.D, axis=0),
+        None if grad_bias is None else _to_shape(grad_bias.sum((0, 2)), args.delta_bias, axis=0),
+    )
+
+
+class _Plan(NamedTuple):
+    """How a scan is cut: groups of channels with their own B and C, and segments of the length."""
+
+    groups: int
+    group_dim: int
+    segments: int
+    segment_length: int
+    units: int  # programs of one channel block
+    warps: int  # warps that fill the device
+
+
+def _plan(args: ScanArgs, rows: int, multiple: int) -> _Plan:
+    groups = args.B.shape[3]
+    group_dim = args.dim // groups
+    warps = WARPS_PER_PROCESSOR * _processors(args.u.device)
+    blocks = -(-group_dim // _dims(args, BACKWARD_CONFIGS[0][0]))
+    wanted = max(1, warps // (rows * groups * blocks))
+    # Segments cost a second pass: not for less than a few chunks each.
+    possible = max(1, args.length // (4 * multiple))
+    segment_length = -(-args.length // min(wanted, possible))
+    segment_length = -(-segment_length // multiple) * multiple
+    segments = -(-args.length // segment_length)
+    return _Plan(groups, group_dim, segments, segment_length, rows * groups * segments, warps)
+
+
+def _carry(
+    args: ScanArgs, plan: _Plan, x: Tensor, matrix: Tensor, reverse: bool, last: Tensor | None
+) -> Tensor:
+    """The states before (or, in reverse, their gradients after) each segment."""
+    kernels = _kernels()
+    batch, directions, dim, state = args.batch, args.directions, args.dim, args.state
+    shape = (batch, directions, plan.segments - 1, dim)
+    states = args.u.new_empty(*shape, state, dtype=torch.float32)
+    sums = args.u.new_empty(shape, dtype=torch.float32)
+    shape = (batch, directions, plan.segments, dim, state)
+    carried = args.u.new_empty(shape, dtype=torch.float32)
+    width, steps, warps = FORWARD_CONFIGS[0]
+    dims = _dims(args, width)
+    programs = batch * directions * (plan.segments - 1) * plan.groups
+    with _on(args.u.device):
+        kernels.selective_scan_segment_kernel[(programs * -(-plan.group_dim // dims),)](
+            x, args.delta, args.A, matrix, args.delta_bias, _orders(args), states, sums,
+            *_shared_strides(x, 1), *_shared_strides(args.delta, 1), *_shared_strides(args.A, 0),
+            *_shared_strides(matrix, 1), *_vector_strides(args.delta_bias),
+            directions, args.length, plan.groups, plan.group_dim, state, plan.segments,
+            plan.segment_length,
+            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, REVERSE=reverse, STEPS=steps,
+            DIMS=dims, STATE=_power_of_two(state), num_warps=warps,
+        )  # fmt: skip
+        block = 256
+        kernels.selective_scan_carry_kernel[(batch * directions * -(-dim * state // block),)](
+            args.A, states, sums, carried, last, *_shared_strides(args.A, 0),
+            directions, dim, state, plan.segments, REVERSE=reverse, BLOCK=block, num_warps=1,
+        )  # fmt: skip
+    return carried
+
+
+def _shared_directions(args: ScanArgs) -> int:
+    """How many directions one program scans: several only if all have the same decays."""
+    decays = [args.delta.shape[1], args.A.shape[0]]
+    if args.delta_bias is not None:
+        decays.append(args.delta_bias.shape[0])
+    if args.order_all or max(decays) > 1:
+        return 1
+    return next((n for n in SHARED_DIRECTIONS if args.directions % n == 0), 1)
+
+
+def _run_tuned(
+    kernel: str,
+    args: ScanArgs,
+    plan: _Plan,
+    variant: int,
+    configs: tuple[tuple[int, int, int], ...],
+    launch: Callable[[int, int, int], None],
+) -> None:
+    """Launches with the fastest of the configs for inputs of this kind.
+
+    Sums over channels follow the block width, so nothing is timed, and the first config taken,
+    where torch is told to be deterministic, and where there is nothing to time.
+    """
+    if (
+        args.u.device.type != 'cuda'
+        or torch.are_deterministic_algorithms_enabled()
+        or torch.cuda.is_current_stream_capturing()
+    ):
+        return launch(*configs[0])
+    # Sizes by powers of two: images of many sizes must not tune again and again.
+    sizes = (args.length.bit_length(), plan.units.bit_length(), plan.group_dim, args.state)
+    kind = (args.u.device, args.u.dtype, args.orders is None, args.order_all, variant)
+    key = (kernel, *kind, *sizes, args.u.stride(-1) == 1)
+    if key not in _tuned:
+        do_bench = import_module('triton.testing').do_bench
+        _tuned[key] = min(
+            configs,
+            key=lambda config: do_bench(
+                lambda: launch(*config), warmup=5, rep=20, return_mode='median'
+            ),
+        )
+    return launch(*_tuned[key])
+
+
+def _strides(args: ScanArgs) -> tuple[int, ...]:
+    return (
+        *_shared_strides(args.u, 1), *_shared_strides(args.delta, 1), *_shared_strides(args.A, 0),
+        *_shared_strides(args.B, 1), *_shared_strides(args.C, 1),
+        *_vector_strides(args.D), *_vector_strides(args.delta_bias),
+    )  # fmt: skip
+
+
+def _shared_strides(x: Tensor, axis: int) -> list[int]:
+    """Strides, 0 along the axis of directions where they share the tensor."""
+    strides = list(x.stride())
+    if x.shape[axis] == 1:
+        strides[axis] = 0
+    return strides
+
+
+def _vector_strides(x: Tensor | None) -> list[int]:
+    return [0, 0] if x is None else _shared_strides(x, 0)
+
+
+def _orders(args: ScanArgs) -> Tensor | None:
+    return None if args.orders is None else args.orders.contiguous()
+
+
+def _to_shape(total: Tensor, like: Tensor, axis: int = 1) -> Tensor:
+    """Adds up the directions that share ``like``, and casts to its dtype."""
+    if like.shape[axis] == 1 and total.shape[axis] > 1:
+        total = total.sum(axis, keepdim=True)
+    return total.to(like.dtype)
+
+
+def _sum_directions(out: Tensor) -> Tensor:
+    return out if out.shape[1] == 1 else out.sum(1, keepdim=True)
+
+
+def _dims(args: ScanArgs, width: int) -> int:
+    """Channels of a block that holds ``width`` states."""
+    group_dim = args.dim // args.B.shape[3]
+    return max(1, min(width // _power_of_two(args.state), _power_of_two(group_dim)))
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _processors(device: torch.device) -> int:
+    if device.type != 'cuda':
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _on(device: torch.device) -> torch.cuda.device:
+    """Makes the device current, as Triton launches on the current one; does nothing for the CPU."""
+    return torch.cuda.device(device if device.type == 'cuda' else -1)
+
+
+def _interpreted() -> bool:
+    return os.environ.get('TRITON_INTERPRET', '0') == '1'
+
+
+def _kernels() -> ModuleType:
+    return import_module('.triton_kernels', __package__)

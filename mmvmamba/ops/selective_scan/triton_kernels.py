@@ -1,13 +1,15 @@
 """The Triton kernels of the selective scan: CUDA, ROCm, and the CPU under Triton's interpreter.
 
-A program owns ``DIMS`` channels of one batch element and direction and keeps their states, ``(DIMS, STATE)`` in float32, in
-registers. It walks the sequence in tiles of ``STEPS``: a tile is loaded at once, coalesced, then scanned step by step. Tiles
-are three-dimensional, ``(STEPS, DIMS, STATE)``; a thread holds all steps of its few states, so that ``_pick`` and ``_put``
-name a register and cost nothing. All offsets are 64 bits wide.
+A program owns ``DIMS`` channels of one batch element and direction and keeps their states in
+float32 registers. It walks the sequence in tiles of ``STEPS`` steps: a tile is loaded at once,
+coalesced, then scanned step by step. Tiles are ``(STEPS, DIMS, STATE)``; a thread holds all steps
+of its few states, so ``_pick`` and ``_put`` only name registers and cost nothing.
 
-Arguments of all kernels: tensors in the layout of ``ScanArgs`` with their strides (``u_k`` is the stride of ``u`` along the
-directions, 0 if they share it; ``_b`` batch, ``_t`` length, ``_d`` dim, ``_g`` groups, ``_n`` state). What a kernel writes is
-contiguous. ``place`` is where a tensor keeps step t: the token's own place, or t.
+Shared by all kernels: tensors lie as in ``ScanArgs``, and ``u_k`` is the stride of ``u`` along the
+directions (0 where they share it), ``_b`` along batch, ``_t`` length, ``_d`` dim, ``_g`` groups,
+``_n`` state. What a kernel writes is contiguous. A *segment* is a part of the sequence with its own
+programs, a *chunk* the steps between two checkpoints (segments end where chunks do), and a tensor's
+*place* of step t is the token visited then, or t itself. Every offset has 64 bits.
 """
 
 import triton
@@ -26,47 +28,23 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 @triton.jit
 def _pick(tile, index, i):
-    """Row i of a tile, first axis kept. -0.0 is the true neutral element, which lets the compiler drop the sum."""
+    """Row i of a tile, as a tile of one row."""
+    # Unlike 0.0, -0.0 is neutral for every x, so the compiler can drop the sum.
     return tl.sum(tl.where(index == i, tile, -0.0), axis=0, keep_dims=True)
 
 
 @triton.jit
 def _put(tile, index, i, row):
-    """The tile with ``row`` in its row i."""
+    """The tile with its row i replaced."""
     return tl.where(index == i, row, tile)
-
-
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)) to full relative precision: log1p(w) = 2 artanh(w / (2 + w)), w = exp(-|x|) <= 1.
-
-    Above the threshold of 20 that the definition names, it equals x in float32 by itself.
-    """
-    w = tl.exp(-tl.abs(x))
-    s = w / (2.0 + w)
-    q = s * s
-    series = 0.0666666667 * q + 0.0769230769
-    series = series * q + 0.0909090909
-    series = series * q + 0.1111111111
-    series = series * q + 0.1428571429
-    series = series * q + 0.2
-    series = series * q + 0.3333333333
-    series = series * q + 1.0
-    return tl.maximum(x, 0.0) + 2.0 * s * series
-
-
-@triton.jit
-def _sigmoid(x):
-    w = tl.exp(-tl.abs(x))
-    return tl.where(x >= 0, 1.0, w) / (1.0 + w)
 
 
 @triton.jit
 def _spread(x, y, STEPS: tl.constexpr, DIMS: tl.constexpr):
     """Two ``(STEPS, DIMS)`` tiles as ``(STEPS, DIMS, 1)``, ready to meet the states.
 
-    The way through join and split makes the compiler finish both where each element is held once. Left alone, it repeats
-    their computation (the softplus) in every thread that needs them, which doubles the instructions of the forward pass.
+    The way through join and split makes the compiler finish both tiles where each element is held
+    once. Left alone, it repeats their computation (the softplus) in every thread that needs them.
     """
     pair = tl.reshape(tl.reshape(tl.join(x, y), [1, STEPS, DIMS, 2]), [STEPS, DIMS, 2])
     x, y = tl.split(pair)
@@ -74,11 +52,26 @@ def _spread(x, y, STEPS: tl.constexpr, DIMS: tl.constexpr):
 
 
 @triton.jit
-def _places(orders, k, t, inside, length):
-    """The tokens that direction k visits at steps t."""
-    if orders is None:
-        return t.to(tl.int64)
-    return tl.load(orders + k * length + t, mask=inside, other=0)
+def _softplus(x):
+    """log(1 + exp(x)), precise for small results too; in float32 it equals x from 20 on."""
+    # log1p(w) = 2 artanh(w / (2 + w)), w <= 1.
+    w = tl.exp(-tl.abs(x))
+    s = w / (2.0 + w)
+    q = s * s
+    series = 0.06666666667 * q + 0.07692307692
+    series = series * q + 0.09090909091
+    series = series * q + 0.11111111111
+    series = series * q + 0.14285714286
+    series = series * q + 0.2
+    series = series * q + 0.33333333333
+    series = series * q + 1.0
+    return tl.maximum(x, 0.0) + 2.0 * s * series
+
+
+@triton.jit
+def _sigmoid(x):
+    w = tl.exp(-tl.abs(x))
+    return tl.where(x >= 0.0, 1.0, w) / (1.0 + w)
 
 
 @triton.jit
@@ -87,9 +80,409 @@ def _load(pointer, offsets, mask):
 
 
 @triton.jit
-def _load_matrix(pointer, orders, k, t, end, length, stride_t, stride_n, n, n_in, BY_TOKEN: tl.constexpr):
-    """The row of B or C of one step, ``(1, 1, STATE)``; zeros from ``end`` on."""
-    place = t.to(tl.int64)
-    if BY_TOKEN:
-        place = tl.load(orders + k * length + t, mask=t < end, other=0)
-    return _load(pointer, place * stride_t + n * stride_n, n_in & (t < end))
+def _tokens(orders, k, t, inside, length):
+    """The tokens that direction k visits at steps t."""
+    if orders is None:
+        return k * 0 + t  # 64 bits wide; the interpreter makes t a plain int
+    return tl.load(orders + k * length + t, mask=inside, other=0)
+
+
+@triton.jit
+def _place(orders, k, t, inside, length, ORDER_ALL: tl.constexpr):
+    """Where delta, B and C keep steps t."""
+    if ORDER_ALL:
+        return _tokens(orders, k, t, inside, length)
+    return k * 0 + t
+
+
+@triton.jit
+def _raw_delta(delta, delta_bias, place, inside, d, d_in, delta_t, delta_d, bias_d):
+    mask = inside[:, None] & d_in[None, :]
+    raw = _load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
+    if delta_bias is not None:
+        raw += _load(delta_bias, d * bias_d, d_in)[None, :]
+    return raw
+
+
+@triton.jit
+def _delta(raw, mask, SOFTPLUS: tl.constexpr):
+    """Steps outside get 0: they leave the state as it is."""
+    if SOFTPLUS:
+        raw = _softplus(raw)
+    return tl.where(mask, raw, 0.0)
+
+
+@triton.jit
+def selective_scan_fwd_kernel(
+    u, delta, A, B, C, D, delta_bias, orders, start_states, out, last_state, checkpoints,
+    u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k, A_d, A_n,
+    B_b, B_k, B_t, B_g, B_n, C_b, C_k, C_t, C_g, C_n, D_k, D_d, bias_k, bias_d,
+    directions, length, groups, group_dim, state, segments, segment_length, chunk_length,
+    SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, SHARED: tl.constexpr,
+    SHARED_PADDED: tl.constexpr, STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr,
+):  # fmt: skip
+    """Outputs ``(batch, directions, length, dim)`` at the tokens' own places.
+
+    ``SHARED`` directions that have delta and A in common run in one program, which computes their
+    decays once. ``start_states`` ``(batch, directions, segments, dim, state)``, None: zero.
+    """
+    blocks = tl.cdiv(group_dim, DIMS)
+    pid = tl.program_id(0).to(tl.int64)
+    block, pid = pid % blocks, pid // blocks
+    g, pid = pid % groups, pid // groups
+    segment, pid = pid % segments, pid // segments
+    k0 = pid % (directions // SHARED) * SHARED
+    b = pid // (directions // SHARED)
+    dim = groups * group_dim
+
+    d_local = block * DIMS + tl.arange(0, DIMS)
+    d_in = d_local < group_dim
+    d = g * group_dim + d_local
+    n = tl.arange(0, STATE)[None, None, :]
+    n_in = n < state
+    steps = tl.arange(0, STEPS)
+    index = steps[:, None, None]
+    which = tl.arange(0, SHARED_PADDED)[:, None, None]
+    d3 = d[None, :, None]
+    dn_in = d_in[None, :, None] & n_in
+    kdn_in = dn_in & (which < SHARED)
+    row = b * directions + k0 + which
+
+    A2 = _load(A, k0 * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+    states = tl.zeros([SHARED_PADDED, DIMS, STATE], tl.float32)
+    if start_states is not None:
+        states = _load(start_states, ((row * segments + segment) * dim + d3) * state + n, kdn_in)
+    chunks = tl.cdiv(length, chunk_length)
+    begin = segment * segment_length
+    end = tl.minimum(begin + segment_length, length)
+    for chunk_begin in range(begin, end, chunk_length):
+        if checkpoints is not None:
+            saved = ((row * chunks + chunk_begin // chunk_length) * state + n) * dim + d3
+            tl.store(checkpoints + saved, states, mask=kdn_in)
+        chunk_end = tl.minimum(chunk_begin + chunk_length, end)
+        for t0 in range(chunk_begin, chunk_end, STEPS):
+            t = t0 + steps
+            inside = t < chunk_end
+            mask = inside[:, None] & d_in[None, :]
+            for j in tl.static_range(SHARED):
+                k = k0 + j
+                token = _tokens(orders, k, t, inside, length)
+                u_tile = _load(u, b * u_b + k * u_k + token[:, None] * u_t + d[None, :] * u_d, mask)
+                if j == 0:
+                    place = _place(orders, k, t, inside, length, ORDER_ALL)
+                    bias = delta_bias
+                    if delta_bias is not None:
+                        bias += k * bias_k
+                    raw = _raw_delta(
+                        delta + b * delta_b + k * delta_k, bias, place, inside, d, d_in,
+                        delta_t, delta_d, bias_d,
+                    )  # fmt: skip
+                    delta_tile = _delta(raw, mask, SOFTPLUS)
+                delta3, input3 = _spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
+                if j == 0:
+                    decay = tl.exp2(delta3 * A2)
+                h = _pick(states, which, j)
+                products = tl.zeros([STEPS, DIMS, STATE], tl.float32)
+                for i in tl.static_range(STEPS):
+                    i_in = t0 + i < chunk_end
+                    at = _place(orders, k, t0 + i, i_in, length, ORDER_ALL)
+                    B_i = _load(B, b * B_b + k * B_k + g * B_g + at * B_t + n * B_n, n_in & i_in)
+                    C_i = _load(C, b * C_b + k * C_k + g * C_g + at * C_t + n * C_n, n_in & i_in)
+                    h = _pick(decay, index, i) * h + _pick(input3, index, i) * B_i
+                    products = _put(products, index, i, h * C_i)
+                states = _put(states, which, j, h)
+                y = tl.sum(products, axis=2)
+                if D is not None:
+                    y += _load(D, k * D_k + d * D_d, d_in)[None, :] * u_tile
+                to = ((b * directions + k) * length + token[:, None]) * dim + d[None, :]
+                tl.store(out + to, y.to(out.dtype.element_ty), mask=mask)
+    if last_state is not None:
+        mask = kdn_in & (segment == segments - 1)
+        tl.store(last_state + (row * dim + d3) * state + n, states, mask=mask)
+
+
+@triton.jit
+def selective_scan_segment_kernel(
+    x, delta, A, V, delta_bias, orders, states, sums,
+    x_b, x_k, x_t, x_d, delta_b, delta_k, delta_t, delta_d, A_k, A_d, A_n,
+    V_b, V_k, V_t, V_g, V_n, bias_k, bias_d,
+    directions, length, groups, group_dim, state, segments, segment_length,
+    SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, REVERSE: tl.constexpr,
+    STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr,
+):  # fmt: skip
+    """What each segment alone hands on, and the sum of its delta.
+
+    Forward, ``x`` is u and ``V`` is B: the state after the segment, from zero before it; all
+    segments but the last. ``REVERSE``, ``x`` is the gradient of the output and ``V`` is C: the
+    gradient of the state before the segment, from zero after it; all segments but the first.
+
+    Writes ``states`` ``(batch, directions, segments - 1, dim, state)`` and ``sums``
+    ``(batch, directions, segments - 1, dim)``.
+    """
+    blocks = tl.cdiv(group_dim, DIMS)
+    pid = tl.program_id(0).to(tl.int64)
+    block, pid = pid % blocks, pid // blocks
+    g, pid = pid % groups, pid // groups
+    slot, pid = pid % (segments - 1), pid // (segments - 1)
+    k, b = pid % directions, pid // directions
+    dim = groups * group_dim
+
+    d_local = block * DIMS + tl.arange(0, DIMS)
+    d_in = d_local < group_dim
+    d = g * group_dim + d_local
+    n = tl.arange(0, STATE)[None, None, :]
+    n_in = n < state
+    steps = tl.arange(0, STEPS)
+    index = steps[:, None, None]
+    d3 = d[None, :, None]
+    dn_in = d_in[None, :, None] & n_in
+
+    A2 = _load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+    bias = delta_bias
+    if delta_bias is not None:
+        bias += k * bias_k
+    h = tl.zeros([1, DIMS, STATE], tl.float32)
+    total = tl.zeros([STEPS, DIMS], tl.float32)
+    begin = slot * segment_length
+    if REVERSE:
+        begin += segment_length
+    end = tl.minimum(begin + segment_length, length)
+    tiles = tl.cdiv(end - begin, STEPS)
+    for tile in range(tiles):
+        t0 = begin + tile * STEPS
+        if REVERSE:
+            t0 = begin + (tiles - 1 - tile) * STEPS
+        t = t0 + steps
+        inside = t < end
+        mask = inside[:, None] & d_in[None, :]
+        token = _tokens(orders, k, t, inside, length)
+        place = _place(orders, k, t, inside, length, ORDER_ALL)
+        x_tile = _load(x, b * x_b + k * x_k + token[:, None] * x_t + d[None, :] * x_d, mask)
+        raw = _raw_delta(
+            delta + b * delta_b + k * delta_k, bias, place, inside, d, d_in,
+            delta_t, delta_d, bias_d,
+        )  # fmt: skip
+        delta_tile = _delta(raw, mask, SOFTPLUS)
+        total += delta_tile
+        if not REVERSE:
+            x_tile *= delta_tile
+        delta3, x3 = _spread(delta_tile, x_tile, STEPS, DIMS)
+        decay = tl.exp2(delta3 * A2)
+        for step in tl.static_range(STEPS):
+            i = STEPS - 1 - step if REVERSE else step
+            i_in = t0 + i < end
+            at = _place(orders, k, t0 + i, i_in, length, ORDER_ALL)
+            V_i = _load(V, b * V_b + k * V_k + g * V_g + at * V_t + n * V_n, n_in & i_in)
+            if REVERSE:
+                h = _pick(decay, index, i) * (h + _pick(x3, index, i) * V_i)
+            else:
+                h = _pick(decay, index, i) * h + _pick(x3, index, i) * V_i
+    row = (b * directions + k) * (segments - 1) + slot
+    tl.store(states + (row * dim + d3) * state + n, h, mask=dn_in)
+    tl.store(sums + row * dim + d, tl.sum(total, axis=0), mask=d_in)
+
+
+@triton.jit
+def selective_scan_carry_kernel(
+    A, states, sums, carried, after, A_k, A_d, A_n,
+    directions, dim, state, segments, REVERSE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Links the segments: ``carried`` ``(batch, directions, segments, dim, state)``.
+
+    Forward, the states before each segment. ``REVERSE``, the gradients of the states after each
+    segment, from ``after`` ``(batch, directions, dim, state)`` at the end (None: zero). The decay
+    across a segment is exp(A * sum of delta): no product of decays, nothing to divide by.
+    """
+    size = dim * state
+    blocks = tl.cdiv(size, BLOCK)
+    pid = tl.program_id(0).to(tl.int64)
+    row = pid // blocks
+    at = pid % blocks * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    d = at // state
+    A2 = _load(A, row % directions * A_k + d * A_d + at % state * A_n, inside) * LOG2E
+    carry = tl.zeros([BLOCK], tl.float32)
+    if after is not None:
+        carry = _load(after, row * size + at, inside)
+    for link in range(segments):
+        segment = segments - 1 - link if REVERSE else link
+        tl.store(carried + (row * segments + segment) * size + at, carry, mask=inside)
+        if link < segments - 1:
+            slot = row * (segments - 1) + (segment - 1 if REVERSE else segment)
+            decay = tl.exp2(A2 * _load(sums, slot * dim + d, inside))
+            carry = decay * carry + _load(states, slot * size + at, inside)
+
+
+@triton.jit
+def selective_scan_bwd_kernel(
+    u, delta, A, B, C, D, delta_bias, orders, checkpoints, after, grad_out,
+    grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, scratch,
+    u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k, A_d, A_n,
+    B_b, B_k, B_t, B_g, B_n, C_b, C_k, C_t, C_g, C_n, D_k, D_d, bias_k, bias_d,
+    grad_out_b, grad_out_t, grad_out_d,
+    batch, directions, length, groups, group_dim, state, splits, segments, segment_length,
+    chunk_length, scratch_size,
+    SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, STEPS: tl.constexpr, DIMS: tl.constexpr,
+    STATE: tl.constexpr,
+):  # fmt: skip
+    """Gradients of one direction, in float32 sums that the host adds up.
+
+    Goes back chunk by chunk, tile by tile: the states at the start of each tile of the chunk are
+    recomputed from its checkpoint into ``scratch``, those inside the tile into registers. With
+    ``after`` ``(batch, directions, segments, dim, state)`` the gradient of the states after each
+    segment, None: zero, the recurrence of the gradient runs backward:
+    ``carry[t] = decay[t] * (carry[t + 1] + grad_out[t] * C[t])``.
+
+    Writes ``grad_u`` and ``grad_delta`` ``(batch, directions, length, dim)``; ``grad_A``, ``grad_D``
+    and ``grad_bias`` ``(batch, directions, segments, dim[, state])``; ``grad_B`` and ``grad_C``
+    ``(splits, batch, directions, length, groups, state)``. A program handles every ``splits``-th
+    block of channels of its group, one after the other, and adds up their ``grad_B``, ``grad_C``.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    split, pid = program % splits, program // splits
+    g, pid = pid % groups, pid // groups
+    segment, pid = pid % segments, pid // segments
+    k, b = pid % directions, pid // directions
+    dim = groups * group_dim
+    row = b * directions + k
+    segment_row = row * segments + segment
+    split_row = split * batch * directions + row
+
+    d_block = tl.arange(0, DIMS)
+    n = tl.arange(0, STATE)[None, None, :]
+    n_in = n < state
+    steps = tl.arange(0, STEPS)
+    index = steps[:, None, None]
+    chunks = tl.cdiv(length, chunk_length)
+    begin = segment * segment_length
+    end = tl.minimum(begin + segment_length, length)
+    segment_chunks = tl.cdiv(end - begin, chunk_length)
+    u += b * u_b + k * u_k
+    delta += b * delta_b + k * delta_k
+    B += b * B_b + k * B_k + g * B_g
+    C += b * C_b + k * C_k + g * C_g
+    grad_out += b * grad_out_b
+    bias = delta_bias
+    if delta_bias is not None:
+        bias += k * bias_k
+    scratch += program * scratch_size + d_block[None, :, None] * STATE + n
+
+    for block in range(split, tl.cdiv(group_dim, DIMS), splits):
+        d_in = block * DIMS + d_block < group_dim
+        d = g * group_dim + block * DIMS + d_block
+        d3 = d[None, :, None]
+        dn_in = d_in[None, :, None] & n_in
+        A2 = _load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+        skip = tl.zeros([DIMS], tl.float32)
+        if D is not None:
+            skip = _load(D, k * D_k + d * D_d, d_in)
+        carry = tl.zeros([1, DIMS, STATE], tl.float32)
+        if after is not None:
+            carry = _load(after, (segment_row * dim + d3) * state + n, dn_in)
+        sum_A = tl.zeros([1, DIMS, STATE], tl.float32)
+        sum_D = tl.zeros([STEPS, DIMS], tl.float32)
+        sum_bias = tl.zeros([STEPS, DIMS], tl.float32)
+
+        for chunk in range(segment_chunks):
+            chunk_begin = begin + (segment_chunks - 1 - chunk) * chunk_length
+            chunk_end = tl.minimum(chunk_begin + chunk_length, end)
+            tiles = tl.cdiv(chunk_end - chunk_begin, STEPS)
+            saved = ((row * chunks + chunk_begin // chunk_length) * state + n) * dim + d3
+            # By way of scratch, the state takes the layout that the scan wants.
+            tl.store(scratch, _load(checkpoints, saved, dn_in))
+            tl.debug_barrier()
+            h = tl.load(scratch)
+            for tile in range(1, tiles):
+                t0 = chunk_begin + (tile - 1) * STEPS
+                t = t0 + steps
+                # All tiles but a chunk's last are full.
+                inside = t < chunk_end
+                mask = inside[:, None] & d_in[None, :]
+                token = _tokens(orders, k, t, inside, length)
+                place = _place(orders, k, t, inside, length, ORDER_ALL)
+                raw = _raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
+                delta_tile = _delta(raw, mask, SOFTPLUS)
+                u_tile = _load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
+                delta3, input3 = _spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
+                for i in tl.static_range(STEPS):
+                    at = _place(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
+                    B_i = _load(B, at * B_t + n * B_n, n_in)
+                    h = tl.exp2(_pick(delta3, index, i) * A2) * h + _pick(input3, index, i) * B_i
+                tl.store(scratch + tile * DIMS * STATE, h)
+            tl.debug_barrier()
+
+            for tile_back in range(tiles):
+                tile = tiles - 1 - tile_back
+                t0 = chunk_begin + tile * STEPS
+                t = t0 + steps
+                inside = t < chunk_end
+                mask = inside[:, None] & d_in[None, :]
+                token = _tokens(orders, k, t, inside, length)
+                place = _place(orders, k, t, inside, length, ORDER_ALL)
+                raw = _raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
+                delta_tile = _delta(raw, mask, SOFTPLUS)
+                u_tile = _load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
+                dy = _load(grad_out, token[:, None] * grad_out_t + d[None, :] * grad_out_d, mask)
+                delta3, input3 = _spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
+                dy3 = dy[:, :, None]
+                decay = tl.exp2(delta3 * A2)
+
+                h = tl.load(scratch + tile * DIMS * STATE)
+                before = tl.zeros([STEPS, DIMS, STATE], tl.float32)
+                for i in tl.static_range(STEPS):
+                    at = _place(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
+                    B_i = _load(B, at * B_t + n * B_n, n_in & (t0 + i < chunk_end))
+                    before = _put(before, index, i, h)
+                    h = _pick(decay, index, i) * h + _pick(input3, index, i) * B_i
+
+                # grad_out . C B u and the gradient of the exponent, summed over the states.
+                d_input = tl.zeros([STEPS, DIMS, 1], tl.float32)
+                d_exponent = tl.zeros([STEPS, DIMS, 1], tl.float32)
+                for step in tl.static_range(STEPS):
+                    i = STEPS - 1 - step
+                    i_in = t0 + i < chunk_end
+                    at = _place(orders, k, t0 + i, i_in, length, ORDER_ALL)
+                    B_i = _load(B, at * B_t + n * B_n, n_in & i_in)
+                    C_i = _load(C, at * C_t + n * C_n, n_in & i_in)
+                    dy_i = _pick(dy3, index, i)
+                    input_i = _pick(input3, index, i)
+                    before_i = _pick(before, index, i)
+                    decay_i = _pick(decay, index, i)
+                    dh = carry + dy_i * C_i
+                    carry = decay_i * dh
+                    exponent = carry * before_i
+                    sum_A += exponent * _pick(delta3, index, i)
+                    dB_i = tl.sum(dh * input_i, axis=1, keep_dims=True)
+                    dC_i = tl.sum(
+                        dy_i * (decay_i * before_i + input_i * B_i), axis=1, keep_dims=True
+                    )
+                    d_input = _put(d_input, index, i, tl.sum(dh * B_i, axis=2, keep_dims=True))
+                    d_exponent = _put(
+                        d_exponent, index, i, tl.sum(exponent * A2, axis=2, keep_dims=True)
+                    )
+                    to = ((split_row * length + at) * groups + g) * state + n
+                    dB_i += _load(grad_B, to, n_in & i_in & (block != split))
+                    dC_i += _load(grad_C, to, n_in & i_in & (block != split))
+                    tl.store(grad_B + to, dB_i, mask=n_in & i_in)
+                    tl.store(grad_C + to, dC_i, mask=n_in & i_in)
+
+                d_input = tl.sum(d_input, axis=2)
+                d_delta = tl.sum(d_exponent, axis=2) * LN2 + u_tile * d_input
+                if SOFTPLUS:
+                    d_delta *= _sigmoid(raw)
+                d_delta = tl.where(mask, d_delta, 0.0)
+                du = delta_tile * d_input + skip[None, :] * dy
+                to = (row * length + token[:, None]) * dim + d[None, :]
+                tl.store(grad_u + to, du.to(grad_u.dtype.element_ty), mask=mask)
+                to = (row * length + place[:, None]) * dim + d[None, :]
+                tl.store(grad_delta + to, d_delta.to(grad_delta.dtype.element_ty), mask=mask)
+                sum_D += dy * u_tile
+                sum_bias += d_delta
+            # The next chunk or block overwrites scratch and adds to grad_B and grad_C.
+            tl.debug_barrier()
+
+        tl.store(grad_A + (segment_row * dim + d3) * state + n, sum_A, mask=dn_in)
+        if grad_D is not None:
+            tl.store(grad_D + segment_row * dim + d, tl.sum(sum_D, axis=0), mask=d_in)
+        if grad_bias is not None:
+            tl.store(grad_bias + segment_row * dim + d, tl.sum(sum_bias, axis=0), mask=d_in)
