@@ -1,6 +1,6 @@
 """LMDB databases against plain folders: building, reading, and the memory of the workers.
 
-Run: python benchmarks/lmdb.py --out docs/benchmarks/lmdb.md
+Run: python benchmarks/lmdb_databases.py --out docs/benchmarks/lmdb.md
 Every ratio compares two ways that took turns in this one run; the median of the rounds counts.
 """
 
@@ -11,16 +11,11 @@ import platform
 import random
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# This file bears the name of the library it measures, and Python looks for modules beside it first.
-sys.path = [path for path in sys.path if Path(path or '.').resolve() != Path(__file__).parent]
-
-# ruff: noqa: E402
 import cv2
 import lmdb
 import numpy as np
@@ -250,7 +245,8 @@ def report(rows: list[tuple], memory: list[tuple], count: int) -> str:
     lines = [
         '# LMDB databases against plain folders',
         '',
-        f'`python benchmarks/lmdb.py --out docs/benchmarks/lmdb.md`, {count} photos of 500 x 375.',
+        '`python benchmarks/lmdb_databases.py --out docs/benchmarks/lmdb.md`, '
+        f'{count} photos of 500 x 375.',
         f'{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, '
         f'lmdb {lmdb.__version__}, OpenCV {cv2.__version__}, warm page cache.',
         '',
