@@ -68,6 +68,8 @@ def forward(
         checkpoints = u.new_empty(shape, dtype=torch.float32)
 
     def launch(width: int, steps: int, warps: int) -> None:
+        # Long tiles of several directions spill, and compile for a minute.
+        steps = min(steps, 4) if shared > 1 else steps
         dims = _dims(args, width)
         programs = args.batch * directions // shared * plan.segments * plan.groups
         kernels.selective_scan_fwd_kernel[(programs * -(-plan.group_dim // dims),)](
@@ -114,7 +116,8 @@ def backward(
     grad_A = buffer(*rows, args.state)
     grad_D = None if args.D is None else buffer(*rows)
     grad_bias = None if args.delta_bias is None else buffer(*rows)
-    widest = _dims(args, BACKWARD_CONFIGS[0][0])
+    # Each split must own a block whatever the config, or its sums would stay unwritten.
+    widest = _dims(args, max(width for width, _, _ in BACKWARD_CONFIGS))
     splits = min(-(-plan.group_dim // widest), max(1, plan.warps // plan.units))
     matrix = (splits, batch, directions, length, plan.groups, args.state)
     grad_B, grad_C = buffer(*matrix), buffer(*matrix)

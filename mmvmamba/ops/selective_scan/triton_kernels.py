@@ -82,17 +82,19 @@ def _load(pointer, offsets, mask):
 @triton.jit
 def _tokens(orders, k, t, inside, length):
     """The tokens that direction k visits at steps t."""
-    if orders is None:
-        return k * 0 + t  # 64 bits wide; the interpreter makes t a plain int
-    return tl.load(orders + k * length + t, mask=inside, other=0)
+    token = k * 0 + t  # 64 bits wide; under the interpreter t is a plain int
+    if orders is not None:
+        token = tl.load(orders + k * length + t, mask=inside, other=0)
+    return token
 
 
 @triton.jit
 def _place(orders, k, t, inside, length, ORDER_ALL: tl.constexpr):
     """Where delta, B and C keep steps t."""
+    place = k * 0 + t
     if ORDER_ALL:
-        return _tokens(orders, k, t, inside, length)
-    return k * 0 + t
+        place = _tokens(orders, k, t, inside, length)
+    return place
 
 
 @triton.jit
@@ -333,9 +335,9 @@ def selective_scan_bwd_kernel(
     segment, None: zero, the recurrence of the gradient runs backward:
     ``carry[t] = decay[t] * (carry[t + 1] + grad_out[t] * C[t])``.
 
-    Writes ``grad_u`` and ``grad_delta`` ``(batch, directions, length, dim)``; ``grad_A``, ``grad_D``
-    and ``grad_bias`` ``(batch, directions, segments, dim[, state])``; ``grad_B`` and ``grad_C``
-    ``(splits, batch, directions, length, groups, state)``. A program handles every ``splits``-th
+    Writes ``grad_u`` and ``grad_delta`` ``(batch, directions, length, dim)``; ``grad_A``,
+    ``grad_D`` and ``grad_bias`` ``(batch, directions, segments, dim[, state])``; ``grad_B`` and
+    ``grad_C`` ``(splits, batch, directions, length, groups, state)``. A program handles every ``splits``-th
     block of channels of its group, one after the other, and adds up their ``grad_B``, ``grad_C``.
     """
     program = tl.program_id(0).to(tl.int64)

@@ -1,0 +1,112 @@
+"""Times the selective scan on a GPU against mamba_ssm's CUDA kernel and prints Markdown.
+
+python benchmarks/gpu_selective_scan.py
+"""
+
+import argparse
+import datetime
+from collections.abc import Callable
+
+import torch
+
+from mmvmamba.ops.selective_scan import available_backends, selective_scan
+
+# batch, length, dim, state
+SHAPES = [(128, 196, 384, 16), (64, 729, 384, 16), (2, 4200, 768, 16), (256 * 16, 49, 320, 8)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--repeats', type=int, default=50)
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        print('not measured: torch finds no CUDA or ROCm device')
+        return
+    torch.manual_seed(0)
+    backends = [
+        name
+        for name in ('triton', 'mamba_ssm')
+        if name in available_backends('cuda', torch.bfloat16)
+    ]
+    print(
+        f'{torch.cuda.get_device_name()}, {datetime.date.today()}, torch {torch.__version__}, '
+        f'bfloat16, medians of {args.repeats} runs.\n'
+    )
+    if 'mamba_ssm' not in backends:
+        print('mamba_ssm is not installed: its columns and the ratios are not measured.\n')
+    print(
+        '| batch, length, dim, state | triton forward ms | mamba_ssm forward ms | ratio '
+        '| triton forward+backward ms | mamba_ssm forward+backward ms | ratio '
+        '| triton peak MB | mamba_ssm peak MB |\n|---|---|---|---|---|---|---|---|---|'
+    )
+    for shape in SHAPES:
+        found = {backend: measure(backend, shape, args.repeats) for backend in backends}
+        cells = [', '.join(map(str, shape))]
+        for index in range(2):
+            pair = [
+                found[name][index] if name in found else None for name in ('triton', 'mamba_ssm')
+            ]
+            cells += [show(x) for x in pair]
+            cells.append('not measured' if None in pair else f'{pair[1] / pair[0]:.2f}')
+        cells += [
+            show(found[name][2] if name in found else None) for name in ('triton', 'mamba_ssm')
+        ]
+        print('| ' + ' | '.join(cells) + ' |', flush=True)
+
+
+def measure(backend: str, shape: tuple[int, ...], repeats: int) -> tuple[float, float, float]:
+    """Forward ms, forward and backward ms, and peak MB, in the layout that suits the backend."""
+    batch, length, dim, state = shape
+    last = backend == 'triton'
+
+    def normal(*sizes: int) -> torch.Tensor:
+        x = torch.randn(*sizes, device='cuda', dtype=torch.bfloat16)
+        return x if last else x.transpose(1, 2).contiguous()
+
+    inputs = dict(
+        u=normal(batch, length, dim),
+        delta=normal(batch, length, dim),
+        A=-torch.rand(dim, state, device='cuda') - 0.1,
+        B=normal(batch, length, state),
+        C=normal(batch, length, state),
+        D=torch.randn(dim, device='cuda'),
+        delta_bias=torch.randn(dim, device='cuda'),
+    )
+    leaves = {name: x.requires_grad_() for name, x in inputs.items()}
+    upstream = torch.randn_like(inputs['u'])
+
+    def forward() -> torch.Tensor:
+        return selective_scan(**leaves, delta_softplus=True, channels_last=last, backend=backend)
+
+    def both() -> None:
+        torch.autograd.grad(forward(), list(leaves.values()), upstream)
+
+    with torch.no_grad():
+        forward_ms = median_ms(forward, repeats)
+    both_ms = median_ms(both, repeats)
+    torch.cuda.reset_peak_memory_stats()
+    both()
+    torch.cuda.synchronize()
+    return forward_ms, both_ms, torch.cuda.max_memory_allocated() / 2**20
+
+
+def median_ms(run: Callable[[], object], repeats: int) -> float:
+    for _ in range(10):
+        run()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return sorted(times)[len(times) // 2]
+
+
+def show(value: float | None) -> str:
+    return 'not measured' if value is None else f'{value:.3f}' if value < 100 else f'{value:.0f}'
+
+
+if __name__ == '__main__':
+    main()
