@@ -1,0 +1,59 @@
+"""The toy classifiers, trained and tested through the tools on databases of generated images."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmvmamba.datasets.toy import make_toy_data
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+MIN_TOP1 = 90.0
+
+
+def run(*command):
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def metrics(output):
+    rows = re.findall(r'^\| (accuracy/\S+) +\| +(\S+) \|$', output, re.MULTILINE)
+    return {name: float(value) for name, value in rows}
+
+
+@pytest.fixture(scope='module')
+def databases(tmp_path_factory):
+    """A folder that has nothing but train.lmdb and val.lmdb, as many images as the configs say."""
+    out = tmp_path_factory.mktemp('data')
+    images, _ = make_toy_data(out, 'imagenet', num_train=2400, num_val=240)
+    folder = out / 'databases'
+    folder.mkdir()
+    for split in ('train', 'val'):
+        run(
+            *('tools/dataset_converters/create_lmdb_dataset.py', 'create', '--quiet'),
+            *(str(images / split), str(folder / f'{split}.lmdb')),
+        )
+    return folder
+
+
+@pytest.mark.parametrize('family', ['plain_mamba', 'mambaout'])
+def test_a_toy_classifier_learns(family, databases, tmp_path):
+    config = f'configs/toy/cls_{family}.py'
+    roots = [
+        f'{name}_dataloader.dataset.data_root={databases}' for name in ('train', 'val', 'test')
+    ]
+    arguments = ('--work-dir', str(tmp_path), '--cfg-options', *roots)
+    run('tools/train.py', config, '--seed', '0', *arguments)
+    checkpoint = (tmp_path / 'last_checkpoint').read_text().strip()
+    found = metrics(run('tools/test.py', config, checkpoint, '--eval', 'accuracy', *arguments))
+    assert found['accuracy/top1'] > MIN_TOP1
+    assert found['accuracy/top1'] <= found['accuracy/top5'] <= 100
