@@ -42,8 +42,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     common.add_argument(
         '--workers',
         type=_count,
-        # One processor is for the writer.
-        default=min(8, max(1, (os.cpu_count() or 1) - 1)),
+        # On few processors, passing images between processes costs more than reading them.
+        default=min(8, os.cpu_count() - 1) if (os.cpu_count() or 1) >= 4 else 0,
         metavar='N',
         help='processes that read; 0 for none (default: %(default)s)',
     )
