@@ -337,8 +337,9 @@ def selective_scan_bwd_kernel(
 
     Writes ``grad_u`` and ``grad_delta`` ``(batch, directions, length, dim)``; ``grad_A``,
     ``grad_D`` and ``grad_bias`` ``(batch, directions, segments, dim[, state])``; ``grad_B`` and
-    ``grad_C`` ``(splits, batch, directions, length, groups, state)``. A program handles every ``splits``-th
-    block of channels of its group, one after the other, and adds up their ``grad_B``, ``grad_C``.
+    ``grad_C`` ``(splits, batch, directions, length, groups, state)``. A program handles every
+    ``splits``-th block of channels of its group, one after the other, and adds up ``grad_B`` and
+    ``grad_C`` of them.
     """
     program = tl.program_id(0).to(tl.int64)
     split, pid = program % splits, program // splits
