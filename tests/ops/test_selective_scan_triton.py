@@ -1,0 +1,70 @@
+"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for GPUs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvmamba.ops.selective_scan import selective_scan
+from mmvmamba.ops.selective_scan.triton import unavailable_reason
+from mmvmamba.testing import TOLERANCES
+
+SCRIPT = Path(__file__).with_name('interpreted_triton.py')
+CPU = torch.device('cpu')
+
+
+@pytest.fixture(scope='module')
+def errors():
+    pytest.importorskip('triton', reason='triton is not installed')
+    root = str(SCRIPT.parents[2])
+    environment = {**os.environ, 'PYTHONPATH': root}
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(run.stdout)
+
+
+def test_interpreted_kernels_match_the_reference(errors):
+    assert len(errors) >= 20
+    for case, found in errors.items():
+        if case == 'segments used':
+            continue
+        tolerance = 1e-2 if case == 'half' else TOLERANCES[torch.float32]
+        wrong = {name: error for name, error in found.items() if not error <= tolerance}
+        assert not wrong, f'{case}: {wrong}'
+
+
+def test_long_sequences_are_cut_into_segments(errors):
+    assert errors['segments used']['segments'] > 1
+
+
+def test_cpu_tensors_are_refused_with_the_reason():
+    pytest.importorskip('triton', reason='triton is not installed')
+    x = torch.ones(1, 2, 3)
+    with pytest.raises(RuntimeError, match='runs on CUDA and ROCm devices, got tensors on cpu'):
+        selective_scan(x, x, torch.ones(2, 1), x[:, :1], x[:, :1], backend='triton')
+
+
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'state', 'reason'),
+    [
+        (CPU, torch.float64, 16, 'the torch backend computes in float64'),
+        (CPU, torch.float32, 257, 'state sizes up to 256, got 257'),
+    ],
+    ids=['float64', 'large state'],
+)
+def test_what_it_cannot_compute_is_named(device, dtype, state, reason):
+    assert reason in unavailable_reason(device, dtype, state)
+
+
+def test_absent_gpu_is_named():
+    pytest.importorskip('triton', reason='triton is not installed')
+    if torch.cuda.is_available():
+        pytest.skip('this machine has a GPU')
+    reason = unavailable_reason(torch.device('cuda'), torch.float32, 16)
+    assert reason == 'torch finds no CUDA or ROCm device'
