@@ -59,7 +59,7 @@ def backbone_classes():
 
 def build(name, **settings):
     torch.manual_seed(0)
-    return BACKBONES.build(dict(type=name, **{**SMALL[name], **settings}))
+    return BACKBONES.build(dict(type=f'mmvmamba.{name}', **{**SMALL[name], **settings}))
 
 
 def image(*size, batch=2):
