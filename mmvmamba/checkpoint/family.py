@@ -9,7 +9,10 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ['Family', 'Style']
+__all__ = ['ADAPTER_KEYS', 'Family', 'Style']
+
+ADAPTER_KEYS = r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)'
+"""What an adapter adds to the keys of a columnar backbone."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Key map of PlainMamba. Its files are OpenMMLab checkpoints already and keep their names."""
 
-from .family import Family, Style
+from .family import ADAPTER_KEYS, Family, Style
 
 __all__ = ['PLAIN_MAMBA']
 
@@ -18,10 +18,7 @@ PLAIN_MAMBA = Family(
     ),
     backbone_marks=('patch_embed.projection.weight', 'layers.0.mamba.direction_Bs'),
     head_only=(r'ln1\.',),
-    task_only=(
-        r'norm_layer\d+\.',
-        r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)',
-    ),
+    task_only=(r'norm_layer\d+\.', ADAPTER_KEYS),
     # Its EMA hook keeps the raw weights in top-level buffers; the ordinary keys hold the averaged
     # ones.
     dropped=(r'ema_',),

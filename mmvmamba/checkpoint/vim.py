@@ -1,6 +1,6 @@
 """Key map of Vision Mamba (Vim), whose files are those of DeiT's training script."""
 
-from .family import Family, Style
+from .family import ADAPTER_KEYS, Family, Style
 
 __all__ = ['VIM']
 
@@ -21,4 +21,5 @@ VIM = Family(
     ),
     backbone_marks=('patch_embed.proj.weight', 'layers.0.mixer.A_log'),
     head_only=(r'cls_token', r'norm_f\.'),
+    task_only=(ADAPTER_KEYS,),
 )

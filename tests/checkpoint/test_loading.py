@@ -12,6 +12,7 @@ from official_files import golden, model_of, state_of, write_official
 from mmvmamba import get_model
 from mmvmamba.apis import model_config
 from mmvmamba.checkpoint import CheckpointError
+from mmvmamba.models.adapters import PlainMambaAdapter, VimAdapter
 from mmvmamba.models.backbones import MambaOut, MambaVision, PlainMamba, VisionMamba
 
 CASES = [
@@ -115,6 +116,27 @@ def test_vim_without_class_token_takes_a_file_with_one(tmp_path, log):
     table = state_of(case)['pos_embed']
     assert torch.equal(backbone.pos_embed, torch.cat([table[:, :8], table[:, 9:]], dim=1))
     assert any('cls_token' in line for line in log)
+
+
+@pytest.mark.parametrize(
+    ('family', 'name', 'adapter', 'settings'),
+    [
+        ('plain_mamba', 'tiny_cls_64x64', PlainMambaAdapter, dict(interaction_indexes=[[0, 2]])),
+        ('vim', 'micro_64x64', VimAdapter, {}),
+    ],
+)
+def test_adapter_starts_from_a_classification_file(family, name, adapter, settings, tmp_path, log):
+    case, path = official_file(tmp_path, family, name)
+    config, _ = backbone_config(case)
+    settings |= {key: config[key] for key in ('arch', 'img_size', 'mixer') if key in config}
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    backbone = adapter(**settings, deform_num_heads=4, init_cfg=init_cfg)
+    backbone.init_weights()
+    first = next(key for key in case.spec['keys'] if key.endswith('layers.0.norm.weight'))
+    torch.testing.assert_close(
+        backbone.layers[0].norm.weight.detach().double(), case.state_dict()[first]
+    )
+    assert any('level_embed' in line for line in log)
 
 
 def test_detector_file_gives_its_backbone(tmp_path, log):
