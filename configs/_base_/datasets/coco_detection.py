@@ -60,9 +60,10 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# --tta: flips and two more scales; boxes only, mmdet cannot merge masks.
+# --tta: flips and two more scales; boxes only, masks cannot be merged.
 tta_model = dict(
-    type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+    type='mmvmamba.BoxTTAModel',
+    tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
 )
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,3 +1,4 @@
+from .box_tta import BoxTTAModel
 from .roi_extractor import ScaledGradientRoIExtractor
 
-__all__ = ['ScaledGradientRoIExtractor']
+__all__ = ['BoxTTAModel', 'ScaledGradientRoIExtractor']
