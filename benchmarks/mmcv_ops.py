@@ -8,13 +8,12 @@ mmcv's autograd function, nms once without and once with what mmcv's Python adds
 """
 
 import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torchvision
+from common import machine, median, take_turns
 
 import mmvmamba  # noqa: F401  before mmcv's operators
 from mmvmamba.compat import mmcv_ops_status
@@ -73,17 +72,6 @@ def make_cases(device: str) -> dict[str, tuple[Callable, Callable]]:
     }
 
 
-def measure(run: Callable, device: str) -> float:
-    """Seconds of one call."""
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
@@ -92,22 +80,16 @@ def main() -> None:
     kind, reason = mmcv_ops_status()
     if kind != 'stand-in':
         raise SystemExit(f'mmcv runs with other operators than the stand-in: {kind}, {reason}')
-    threads = torch.get_num_threads()
-    print(f'torch {torch.__version__}, torchvision {torchvision.__version__},')
-    print(f'{args.device}, {platform.machine()}, {threads} threads\n')
+    versions = f'torch {torch.__version__}, torchvision {torchvision.__version__}'
+    print(f'{machine(args.device)}; {versions}.\n')
     print('| operator | torchvision, ms | ours, ms | overhead | quartiles |')
     print('|---|---|---|---|---|')
     for name, (ours, theirs) in make_cases(args.device).items():
         repeats = args.repeats if 'nms' in name else max(args.repeats // 6, 5)
-        pairs = []
-        for number in range(repeats + 3):
-            # Who goes first changes, for the second finds warmer caches.
-            order = (ours, theirs) if number % 2 else (theirs, ours)
-            seconds = {run: measure(run, args.device) for run in order}
-            pairs.append((seconds[ours], seconds[theirs]))
-        pairs = pairs[3:]
-        mine, direct = (statistics.median(column) for column in zip(*pairs, strict=True))
-        low, middle, high = statistics.quantiles([a / b - 1 for a, b in pairs], n=4)
+        pair = take_turns([ours, theirs], args.device, least=repeats, warmups=2)
+        mine, direct = map(median, pair)
+        ratios = [a / b - 1 for a, b in zip(*pair, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
         print(
             f'| {name} | {1e3 * direct:.2f} | {1e3 * mine:.2f} | {middle:+.1%} '
             f'| {low:+.1%} to {high:+.1%} |'

@@ -6,12 +6,12 @@ Run it on a machine that does nothing else, with green tests:
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from common import processor
 
 from mmvmamba.ops.selective_scan import available_backends, selective_scan
 
@@ -36,7 +36,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     backends = available_backends('cpu')
     print(
-        f'{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, '
+        f'{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, '
         f'backends {", ".join(backends)}; '
         f'medians of {args.repeats} runs, {"processor" if args.cpu_time else "wall"} time.\n'
     )
@@ -198,17 +198,6 @@ def timed(
                     function()
                     results.append(1e3 * (clock() - start))
     return [(statistics.median(results), min(results)) for results in times]
-
-
-def cpu_name() -> str:
-    try:
-        with open('/proc/cpuinfo') as file:
-            for line in file:
-                if line.startswith('model name'):
-                    return line.split(':', 1)[1].strip()
-    except FileNotFoundError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
 
 
 def parse_args() -> argparse.Namespace:
