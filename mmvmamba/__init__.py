@@ -38,4 +38,18 @@ def _add_models_to_mmpretrain(hub_module: types.ModuleType) -> None:
     register_models(hub_module)
 
 
+def _add_models_to_mmdet(module: types.ModuleType) -> None:
+    from .apis.inferencers import take_our_models
+
+    take_our_models(module.DetInferencer, 'detection')
+
+
+def _add_models_to_mmseg(module: types.ModuleType) -> None:
+    from .apis.inferencers import take_our_models
+
+    take_our_models(module.MMSegInferencer, 'segmentation')
+
+
 when_imported('mmpretrain.apis.model', _add_models_to_mmpretrain)
+when_imported('mmdet.apis.det_inferencer', _add_models_to_mmdet)
+when_imported('mmseg.apis.mmseg_inferencer', _add_models_to_mmseg)
