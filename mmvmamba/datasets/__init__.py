@@ -7,5 +7,12 @@ in `lmdb_writer`; dataset classes are imported by `registered` when a config ask
 from .errors import LMDBDataError
 from .lmdb_backend import LMDBFileBackend
 from .lmdb_reader import LMDBReader, close_environments
+from .mask_size import CheckMaskSize
 
-__all__ = ['LMDBDataError', 'LMDBFileBackend', 'LMDBReader', 'close_environments']
+__all__ = [
+    'CheckMaskSize',
+    'LMDBDataError',
+    'LMDBFileBackend',
+    'LMDBReader',
+    'close_environments',
+]

@@ -1,13 +1,15 @@
 from .finite_amp import FiniteAmpOptimWrapper
-from .hooks import PredictionPicturesHook, StepSeedHook
+from .hooks import ClassCheckHook, LabelRangeHook, PredictionPicturesHook, StepSeedHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .metrics import CocoMetric
 from .runner import Runner, latest_checkpoint
 from .schedulers import WarmupCosineLR
 
 __all__ = [
+    'ClassCheckHook',
     'CocoMetric',
     'FiniteAmpOptimWrapper',
+    'LabelRangeHook',
     'LayerDecayOptimWrapperConstructor',
     'PredictionPicturesHook',
     'Runner',

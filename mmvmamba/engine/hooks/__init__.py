@@ -1,4 +1,6 @@
+from .class_check import ClassCheckHook
+from .label_range import LabelRangeHook
 from .prediction_pictures import PredictionPicturesHook
 from .step_seed import StepSeedHook
 
-__all__ = ['PredictionPicturesHook', 'StepSeedHook']
+__all__ = ['ClassCheckHook', 'LabelRangeHook', 'PredictionPicturesHook', 'StepSeedHook']

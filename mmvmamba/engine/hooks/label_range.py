@@ -1,0 +1,64 @@
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmvmamba.registry import HOOKS
+
+__all__ = ['LabelRangeHook']
+
+
+@HOOKS.register_module()
+class LabelRangeHook(Hook):
+    """Stops a segmentation run at a label that the model has not, naming the file.
+
+    Without it such a label ends in an index error of the loss, on a GPU in one that names nothing
+    at all, and in evaluation it is left out of the figures silently. The labels are read where the
+    data loader put them, before they go to a GPU.
+    """
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Checks a training batch."""
+        self._check(runner, data_batch)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Checks a validation batch."""
+        self._check(runner, data_batch, with_size=True)
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Checks a test batch."""
+        self._check(runner, data_batch, with_size=True)
+
+    def _check(self, runner: Runner, data_batch: dict, with_size: bool = False) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        head = getattr(model, 'decode_head', None)
+        if head is None:
+            # Test-time augmentation wraps the model and gives each image several times.
+            return
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        for sample in data_batch['data_samples']:
+            if 'gt_sem_seg' not in sample:
+                continue
+            labels = sample.gt_sem_seg.data
+            path = sample.get('seg_map_path', sample.get('img_path'))
+            if labels.dim() != 3 or len(labels) != 1:
+                shape = tuple(labels.shape)
+                raise ValueError(f'{path}: the mask must have one channel, got the shape {shape}')
+            if with_size and labels.shape[1:] != tuple(sample.ori_shape):
+                raise ValueError(
+                    f'{path}: the mask must have the height and width of its image, '
+                    f'{tuple(sample.ori_shape)}, got {tuple(labels.shape[1:])}'
+                )
+            wrong = (labels >= head.num_classes) & (labels != head.ignore_index)
+            if wrong.any():
+                found = labels[wrong].unique().tolist()
+                raise ValueError(
+                    f'{path}: labels must be 0 to {head.num_classes - 1} or {head.ignore_index} '
+                    f'after loading, got {found}; tools/misc/check_dataset.py lists all such files'
+                )
