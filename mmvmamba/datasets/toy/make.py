@@ -9,8 +9,8 @@ from .writers import write_ade20k, write_coco, write_imagenet
 
 __all__ = ['TOY_DATASETS', 'make_toy_data']
 
-# Rises when the same arguments begin to give other files.
-TOY_VERSION = 1
+# Each rises when the same arguments begin to give other files.
+TOY_VERSIONS = {'coco': 1, 'ade20k': 2, 'imagenet': 1}
 STAMP = 'toy.json'
 
 # name: writer, name of the training split, name of the validation split
@@ -55,7 +55,7 @@ def make_toy_data(
     if min(num_train, num_val) < 1:
         raise ValueError(f'image counts must be at least 1, got {num_train} and {num_val}')
     stamp = dict(
-        version=TOY_VERSION,
+        version=TOY_VERSIONS[name],
         name=name,
         num_train=num_train,
         num_val=num_val,

@@ -12,6 +12,8 @@ __all__ = ['SceneObject', 'draw_scene', 'random_size']
 # An object that keeps less of itself than this behind later ones is not placed.
 MIN_VISIBLE = 0.45
 MIN_PIXELS = 60
+# How far a class's hue strays, of the colour circle's 1.
+HUE_SPREAD = 0.06
 
 
 @dataclass
@@ -34,8 +36,8 @@ def random_size(rng: np.random.Generator, low: int = 96, high: int = 160) -> tup
     return int(rng.integers(low, high + 1)), int(rng.integers(low, high + 1))
 
 
-def _vivid_colours(rng: np.random.Generator) -> np.ndarray:
-    hue = rng.uniform()
+def _vivid_colours(rng: np.random.Generator, hue: float | None) -> np.ndarray:
+    hue = rng.uniform() if hue is None else (hue + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) % 1
     first = colorsys.hsv_to_rgb(hue, rng.uniform(0.7, 1), rng.uniform(0.75, 1))
     second = colorsys.hsv_to_rgb(hue, rng.uniform(0.7, 1), rng.uniform(0.45, 0.6))
     return 255 * np.array([first, second])
@@ -88,6 +90,7 @@ def draw_scene(
     num_objects: int,
     crowd_probability: float = 0.0,
     is_portrait: bool = False,
+    hues: dict[str, float] | None = None,
 ) -> tuple[np.ndarray, list[SceneObject]]:
     """Draws a scene.
 
@@ -99,6 +102,7 @@ def draw_scene(
         crowd_probability: Chance that a heap of small shapes, marked as crowd, lies behind the
             objects.
         is_portrait: Whether objects are large, near the middle and about upright.
+        hues: About which hue, 0 to 1, the objects of a class are painted in; without it, in any.
 
     Returns:
         The image, uint8 RGB (height, width, 3), and its objects from back to front.
@@ -115,7 +119,8 @@ def draw_scene(
         mask = place(rng, name, height, width)
         if np.count_nonzero(mask) < MIN_PIXELS or _hides_too_much(mask, objects, full):
             continue
-        texture = paint_texture(rng, height, width, _vivid_colours(rng))
+        colours = _vivid_colours(rng, None if hues is None else hues[name])
+        texture = paint_texture(rng, height, width, colours)
         image = np.where(mask[..., None], texture, image)
         for behind in objects:
             behind.mask &= ~mask

@@ -23,6 +23,8 @@ __all__ = [
 DET_CATEGORIES = {'disc': 1, 'square': 2, 'triangle': 4}
 SEG_CLASSES = ('background', 'disc', 'square', 'triangle', 'cross')
 CLS_CLASSES = tuple(SHAPES)
+# As grass is green, so a class of the segmentation data has a colour: a few hundred steps teach it.
+SEG_HUES = {'disc': 0.0, 'square': 0.6, 'triangle': 0.33, 'cross': 0.14}
 
 GREY_SHARE = 0.1
 EMPTY_SHARE = 0.05
@@ -120,7 +122,7 @@ def write_ade20k(
     for index in range(1, count + 1):
         size = random_size(rng)
         num_objects = 0 if rng.uniform() < EMPTY_SHARE else int(rng.integers(1, 6))
-        image, objects = draw_scene(rng, size, SEG_CLASSES[1:], num_objects)
+        image, objects = draw_scene(rng, size, SEG_CLASSES[1:], num_objects, hues=SEG_HUES)
         label = np.ones(size, np.uint8)
         label[: int(rng.integers(0, 6))] = 0
         for item in objects:

@@ -1,0 +1,34 @@
+# MambaVision as a segmentor, small enough for a laptop: the real experiment with another
+# size, other data and another schedule.
+# Data:  python tools/dataset_converters/make_toy_data.py --only ade20k
+# Train: python tools/train.py configs/toy/seg_mambavision.py
+_base_ = ['../seg/mambavision_t_upernet_160k.py', './_base_/segmentation.py']
+
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    data_preprocessor={{_base_.toy.data_preprocessor}},
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            dim=16,
+            in_dim=16,
+            depths=(1, 1, 2, 2),
+            num_heads=(4, 8),
+            window_size=(6, 3),
+        ),
+        window_size=(6, 3),
+        drop_path_rate=0.0,
+        init_cfg=None,
+    ),
+    decode_head=dict(in_channels=[16, 32, 64, 128], channels=32, num_classes=5, norm_cfg=norm_cfg),
+    auxiliary_head=dict(in_channels=64, channels=32, num_classes=5, norm_cfg=norm_cfg),
+)
+tta_pipeline = {{_base_.toy.tta_pipeline}}
+train_dataloader = {{_base_.toy.train_dataloader}}
+val_dataloader = {{_base_.toy.val_dataloader}}
+test_dataloader = val_dataloader
+optim_wrapper = {{_base_.toy.optim_wrapper}}
+param_scheduler = {{_base_.toy.param_scheduler}}
+train_cfg = {{_base_.toy.train_cfg}}
+auto_scale_lr = {{_base_.toy.auto_scale_lr}}
+default_hooks = {{_base_.toy.default_hooks}}
