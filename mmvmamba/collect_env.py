@@ -15,13 +15,16 @@ import torch
 
 from mmvmamba import __version__
 from mmvmamba.compat import INSTALL_COMMAND, mmcv_ops, mmcv_ops_status, require
-from mmvmamba.ops.selective_scan import available_backends
-from mmvmamba.ops.selective_scan.dispatch import BACKENDS, VARIABLE, backend_module
+from mmvmamba.ops.backends import Backends
+from mmvmamba.ops.ms_deform_attn.dispatch import DEFORM_ATTN
+from mmvmamba.ops.selective_scan.dispatch import SCAN
 
 __all__ = ['collect_env', 'format_env']
 
 Section = list[tuple[str, str]]
 
+# Operators with backends, and a usual size: of the state, and of a head.
+OPERATORS = ((SCAN, 16), (DEFORM_ATTN, 32))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 LIBRARIES = (
     'torchvision', 'numpy', 'numba', 'triton', 'mamba_ssm', 'causal_conv1d', 'cv2', 'PIL', 'lmdb',
@@ -40,7 +43,7 @@ def collect_env() -> dict[str, Section]:
         'Devices': _devices(),
         'OpenMMLab': [(name, _openmmlab(name)) for name in OPENMMLAB],
         'Libraries': [(name, _version(name)) for name in LIBRARIES],
-        f'Selective scan (force one with {VARIABLE})': _scan_backends(),
+        **{_backends_title(backends): _backends(backends, size) for backends, size in OPERATORS},
         'Operators of mmcv': _mmcv_ops(),
     }
 
@@ -111,18 +114,20 @@ def _version(name: str) -> str:
     )
 
 
-def _scan_backends() -> Section:
+def _backends_title(backends: Backends) -> str:
+    return f'{backends.operator.capitalize()} (force one with {backends.variable})'
+
+
+def _backends(backends: Backends, size: int) -> Section:
     rows = []
     for device in ['cpu'] + (['cuda'] if torch.cuda.is_available() else []):
-        usable = available_backends(device)
-        for name in BACKENDS:
-            reason = backend_module(name).unavailable_reason(
-                torch.device(device), torch.float32, 16
-            )
+        kind = (torch.device(device), torch.float32, size)
+        reasons = {name: backends.unavailable_reason(name, *kind) for name in backends.modules}
+        in_use = next(name for name, reason in reasons.items() if reason is None)
+        for name, reason in reasons.items():
             text = f'not on {device}: {reason}'
             if reason is None:
-                text = 'in use' if name == usable[0] else 'usable'
-                text += f' on {device}'
+                text = f'{"in use" if name == in_use else "usable"} on {device}'
             rows.append((name, text))
     return rows
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 
+import pytest
+
 import mmvmamba
 from mmvmamba import collect_env as module
 
@@ -17,11 +19,16 @@ def test_versions_of_the_package_and_torch():
     assert system['torch'].startswith(module.torch.__version__)
 
 
-def test_one_backend_is_in_use_and_the_others_say_why_not():
+@pytest.mark.parametrize(
+    ('title', 'backends'),
+    [('Selective scan', module.SCAN), ('Deformable attention', module.DEFORM_ATTN)],
+    ids=['scan', 'deform_attn'],
+)
+def test_one_backend_is_in_use_and_the_others_say_why_not(title, backends):
     sections = module.collect_env()
-    backends = next(value for key, value in sections.items() if key.startswith('Selective scan'))
-    on_cpu = [text for _, text in backends if 'cpu' in text]
-    assert len(on_cpu) == len(module.BACKENDS)
+    rows = next(value for key, value in sections.items() if key.startswith(title))
+    on_cpu = [text for _, text in rows if 'cpu' in text]
+    assert len(on_cpu) == len(backends.modules)
     assert sum(text == 'in use on cpu' for text in on_cpu) == 1
     assert all(text.startswith(('in use', 'usable', 'not on cpu: ')) for text in on_cpu)
 

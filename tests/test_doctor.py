@@ -1,6 +1,7 @@
 import pytest
 
 from mmvmamba import doctor
+from mmvmamba.ops.ms_deform_attn import torch_grid
 from mmvmamba.ops.selective_scan import cpu
 
 
@@ -8,20 +9,36 @@ def test_backends_here_are_right(capsys):
     assert doctor.main() == 0
     table = capsys.readouterr().out
     assert 'WRONG' not in table
+    scan, deform_attn = table.split('deformable attention:')
     for name in ('triton', 'numba', 'mamba_ssm', 'torch'):
-        assert f'\n{name}' in table
+        assert f'\n{name}' in scan
+    for name in ('mmcv', 'triton', 'torch'):
+        assert f'\n{name}' in deform_attn
+    assert deform_attn.count(' ms') == len(doctor.DEFORM_ATTN_CASES)
 
 
 @pytest.mark.parametrize('step', ['forward', 'backward'])
-def test_a_wrong_backend_is_found(monkeypatch, capsys, step):
-    monkeypatch.setattr(doctor, 'BACKENDS', {'numba': 'cpu'})
-    right = getattr(cpu, step)
+@pytest.mark.parametrize(
+    ('number', 'name', 'module', 'what'),
+    [
+        (0, 'numba', cpu, 'selective scan by numba on cpu'),
+        (1, 'torch', torch_grid, 'deformable attention by torch on cpu'),
+    ],
+    ids=['scan', 'deform_attn'],
+)
+def test_a_wrong_backend_is_found(monkeypatch, capsys, number, name, module, what, step):
+    operator = doctor.OPERATORS[number]
+    monkeypatch.setattr(doctor, 'OPERATORS', (operator,))
+    modules = {name: operator.backends.modules[name]}
+    monkeypatch.setattr(operator.backends, 'modules', modules)
+    right = getattr(module, step)
 
     def wrong(*args):
-        results = list(right(*args))
-        results[0] = results[0] * 1.001
-        return tuple(results)
+        results = right(*args)
+        if isinstance(results, tuple):
+            return (results[0] * 1.001, *results[1:])
+        return results * 1.001
 
-    monkeypatch.setattr(cpu, step, wrong)
+    monkeypatch.setattr(module, step, wrong)
     assert doctor.main() == 1
-    assert 'wrong results from: numba' in capsys.readouterr().out
+    assert f'wrong results from: {what}\n' in capsys.readouterr().out

@@ -91,7 +91,7 @@ def test_names_are_checked(monkeypatch):
 
 
 def test_choice_is_logged_once(caplog, monkeypatch):
-    monkeypatch.setattr(dispatch, '_logged', set())
+    monkeypatch.setattr(dispatch.SCAN, 'logged', set())
     with caplog.at_level(logging.INFO, logger='mmvmamba.ops.selective_scan.dispatch'):
         scan()
         scan()

@@ -26,10 +26,7 @@ def ms_deform_attn_forward(
         attn_weight: (batch, queries, heads, levels, points).
         im2col_step: unused.
     """
-    shapes = [(height, width) for height, width in spatial_shapes.tolist()]
-    if not (len(value) and sampling_loc.size(1)):
-        return value.new_zeros(len(value), sampling_loc.size(1), value.size(2) * value.size(3))
-    return ms_deform_attn(value, shapes, sampling_loc, attn_weight).contiguous()
+    return ms_deform_attn(value, spatial_shapes.tolist(), sampling_loc, attn_weight)
 
 
 def ms_deform_attn_backward(
@@ -47,11 +44,7 @@ def ms_deform_attn_backward(
     """Fill the three gradients; the other arguments are those of the forward."""
     inputs = [x.detach().requires_grad_() for x in (value, sampling_loc, attn_weight)]
     with torch.enable_grad():
-        output = ms_deform_attn_forward(
-            inputs[0], spatial_shapes, level_start_index, inputs[1], inputs[2], im2col_step
-        )
-    if not output.numel():
-        return
+        output = ms_deform_attn(inputs[0], spatial_shapes.tolist(), *inputs[1:])
     grads = torch.autograd.grad(output, inputs, grad_output)
     for target, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
         target.copy_(grad)

@@ -1,8 +1,8 @@
 """Which backend runs a scan, and what a backend is.
 
-A backend is a module of this package with three functions over canonical arguments (``ScanArgs``;
-any strides, float32 or float64 arithmetic whatever the dtypes). It never sees ``z``, user layouts
-or autograd; the caller has switched autocast off.
+A backend (``mmvmamba/ops/backends.py``) is a module of this package with three functions over
+canonical arguments (``ScanArgs``; any strides, float32 or float64 arithmetic whatever the dtypes).
+It never sees ``z``, user layouts or autograd; the caller has switched autocast off.
 
 ``unavailable_reason(device, dtype, state) -> str | None``
     None if the backend can run a scan of that device (``torch.device``), dtype of ``u`` and state
@@ -33,19 +33,22 @@ part of the protocol, so that the forward of one backend can be followed by the 
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
+from contextlib import AbstractContextManager
 
 import torch
 
-__all__ = ['BACKENDS', 'available_backends', 'chunk_length_for', 'scan_backend', 'select_backend']
+from mmvmamba.ops.backends import Backends
 
-# Name of a backend -> its module; `auto` takes the first that can run.
-BACKENDS = {'triton': 'triton', 'numba': 'cpu', 'mamba_ssm': 'mamba_ssm', 'torch': 'torch_loop'}
-CHOICES = ('auto', *BACKENDS)
-VARIABLE = 'MMVMAMBA_SCAN_BACKEND'
+__all__ = ['SCAN', 'available_backends', 'chunk_length_for', 'scan_backend']
+
+# A backend's size is that of the state.
+SCAN = Backends(
+    'selective scan',
+    {'triton': 'triton', 'numba': 'cpu', 'mamba_ssm': 'mamba_ssm', 'torch': 'torch_loop'},
+    package=__package__,
+    variable='MMVMAMBA_SCAN_BACKEND',
+    logger=logging.getLogger(__name__),
+)
 
 # Steps between two checkpoints; in the backward pass a backend holds the states of one chunk.
 CHUNK_LENGTHS = {'cpu': 64, 'cuda': 64}
@@ -54,20 +57,8 @@ CHUNK_LENGTHS = {'cpu': 64, 'cuda': 64}
 # (ops/selective_scan/arguments.py).
 DEBUG_VARIABLE = 'MMVMAMBA_DEBUG'
 
-_logger = logging.getLogger(__name__)
-_logged: set[tuple[str, str, torch.dtype]] = set()
-_forced: list[str] = []
 
-
-def check_backend_name(name: str, source: str) -> str:
-    """Returns ``name`` if it is a choice, else raises with the ``source`` of the wrong name."""
-    if name not in CHOICES:
-        raise ValueError(f'{source} must be one of {list(CHOICES)}, got {name!r}')
-    return name
-
-
-@contextmanager
-def scan_backend(name: str) -> Iterator[None]:
+def scan_backend(name: str) -> AbstractContextManager[None]:
     """Forces a backend (or ``'auto'``) for the scans called inside, their backward passes included.
 
     An argument ``backend=`` of a single call still wins.
@@ -75,56 +66,14 @@ def scan_backend(name: str) -> Iterator[None]:
     Args:
         name: One of ``'auto', 'triton', 'numba', 'mamba_ssm', 'torch'``.
     """
-    _forced.append(check_backend_name(name, 'scan_backend'))
-    try:
-        yield
-    finally:
-        _forced.pop()
-
-
-def requested_backend(argument: str | None) -> str:
-    """The argument, else the innermost ``scan_backend``, else the environment, else ``'auto'``."""
-    if argument is not None:
-        return check_backend_name(argument, 'backend')
-    if _forced:
-        return _forced[-1]
-    return check_backend_name(os.environ.get(VARIABLE, 'auto'), VARIABLE)
-
-
-def select_backend(name: str, device: torch.device, dtype: torch.dtype, state: int) -> ModuleType:
-    """The module of a backend that can run, logged once for each kind of input.
-
-    Raises:
-        RuntimeError: if the backend asked for cannot run here, with the reason.
-    """
-    if name == 'auto':
-        chosen = next(iter(available_backends(device, dtype, state)))
-    else:
-        chosen = name
-        reason = backend_module(name).unavailable_reason(device, dtype, state)
-        if reason is not None:
-            raise RuntimeError(f'selective scan backend {name!r} cannot run here: {reason}')
-    kind = (chosen, device.type, dtype)
-    if kind not in _logged:
-        _logged.add(kind)
-        _logger.info('selective scan: backend %s for %s on %s', chosen, dtype, device.type)
-    return backend_module(chosen)
+    return SCAN.force(name, 'scan_backend')
 
 
 def available_backends(
     device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32, state: int = 16
 ) -> list[str]:
     """The names of the backends that can run, in the order in which ``auto`` prefers them."""
-    device = torch.device(device)
-    return [
-        name
-        for name in BACKENDS
-        if backend_module(name).unavailable_reason(device, dtype, state) is None
-    ]
-
-
-def backend_module(name: str) -> ModuleType:
-    return import_module(f'.{BACKENDS[name]}', __package__)
+    return SCAN.available(torch.device(device), dtype, state)
 
 
 def debug_mode() -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 from mmvmamba.ops.flops import register_flop_formulas
 
 from .arguments import ScanArgs, canonical_arguments, check_values
-from .dispatch import chunk_length_for, debug_mode, requested_backend, select_backend
+from .dispatch import SCAN, chunk_length_for, debug_mode
 
 __all__ = ['selective_scan']
 
@@ -82,7 +82,7 @@ def selective_scan(
     )
     chunk_length = chunk_length_for(u.device) if needs_grad else 0
     out, last_state, _ = torch.ops.mmvmamba.selective_scan(
-        *args, requested_backend(backend), chunk_length, return_last_state
+        *args, SCAN.requested(backend), chunk_length, return_last_state
     )
     if not channels_last:
         out = out.transpose(1, 2)
@@ -108,7 +108,7 @@ def _forward_op(
     """A backend's forward; what was not asked for is an empty tensor."""
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
     check_values(args, debug_mode())
-    module = select_backend(backend, u.device, u.dtype, args.state)
+    module = SCAN.select(backend, u.device, u.dtype, args.state)
     with torch.autocast(u.device.type, enabled=False):
         results = module.forward(args, chunk_length, with_last_state)
     return tuple(_or_empty(x, u) for x in results)
@@ -145,7 +145,7 @@ def _backward_op(
 ):  # fmt: skip
     """A backend's backward; the gradient of an absent argument is an empty tensor."""
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
-    module = select_backend(backend, u.device, u.dtype, args.state)
+    module = SCAN.select(backend, u.device, u.dtype, args.state)
     with torch.autocast(u.device.type, enabled=False):
         grads = module.backward(args, chunk_length, checkpoints, grad_out, grad_last_state)
     return tuple(_or_empty(x, u) for x in grads)

@@ -1,14 +1,14 @@
 """The ``triton`` backend: CUDA and ROCm, and the CPU under Triton's interpreter (for tests)."""
 
-import os
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from mmvmamba.ops.triton_device import on_device, power_of_two, triton_unavailable_reason
 
 from .arguments import ScanArgs
 
@@ -34,17 +34,7 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
         return 'it computes in float32, got float64; the torch backend computes in float64'
     if state > LARGEST_STATE:
         return f'it takes state sizes up to {LARGEST_STATE}, got {state}'
-    if find_spec('triton') is None:
-        return 'triton is not installed; install it with: pip install triton'
-    if device.type == 'cpu' and _interpreted():
-        return None
-    if device.type != 'cuda':
-        return f'it runs on CUDA and ROCm devices, got tensors on {device.type}'
-    if not torch.cuda.is_available():
-        return 'torch finds no CUDA or ROCm device'
-    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (7, 0):
-        return 'it needs a GPU of compute capability 7.0 or newer'
-    return None
+    return triton_unavailable_reason(device)
 
 
 def forward(
@@ -79,11 +69,11 @@ def forward(
             directions, length, plan.groups, plan.group_dim, args.state, plan.segments,
             plan.segment_length, chunk_length or plan.segment_length,
             SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, SHARED=shared,
-            SHARED_PADDED=_power_of_two(shared), STEPS=steps, DIMS=dims,
-            STATE=_power_of_two(args.state), num_warps=warps,
+            SHARED_PADDED=power_of_two(shared), STEPS=steps, DIMS=dims,
+            STATE=power_of_two(args.state), num_warps=warps,
         )  # fmt: skip
 
-    with _on(u.device):
+    with on_device(u.device):
         _run_tuned('forward', args, plan, shared, FORWARD_CONFIGS, launch)
     return _sum_directions(out)[:, 0].to(u.dtype), last_state, checkpoints
 
@@ -124,7 +114,7 @@ def backward(
     programs = splits * plan.groups * plan.segments * batch * directions
 
     def launch(width: int, steps: int, warps: int) -> None:
-        dims, state = _dims(args, width), _power_of_two(args.state)
+        dims, state = _dims(args, width), power_of_two(args.state)
         scratch = buffer(programs, -(-chunk_length // steps) * dims * state)
         kernels.selective_scan_bwd_kernel[(programs,)](
             args.u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, _orders(args),
@@ -137,7 +127,7 @@ def backward(
             STATE=state, num_warps=warps,
         )  # fmt: skip
 
-    with _on(args.u.device):
+    with on_device(args.u.device):
         _run_tuned('backward', args, plan, splits, BACKWARD_CONFIGS, launch)
     return (
         _to_shape(grad_u, args.u),
@@ -189,7 +179,7 @@ def _carry(
     width, steps, warps = FORWARD_CONFIGS[0]
     dims = _dims(args, width)
     programs = batch * directions * (plan.segments - 1) * plan.groups
-    with _on(args.u.device):
+    with on_device(args.u.device):
         kernels.selective_scan_segment_kernel[(programs * -(-plan.group_dim // dims),)](
             x, args.delta, args.A, matrix, args.delta_bias, _orders(args), states, sums,
             *_shared_strides(x, 1), *_shared_strides(args.delta, 1), *_shared_strides(args.A, 0),
@@ -197,7 +187,7 @@ def _carry(
             directions, args.length, plan.groups, plan.group_dim, state, plan.segments,
             plan.segment_length,
             SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, REVERSE=reverse, STEPS=steps,
-            DIMS=dims, STATE=_power_of_two(state), num_warps=warps,
+            DIMS=dims, STATE=power_of_two(state), num_warps=warps,
         )  # fmt: skip
         block = 256
         kernels.selective_scan_carry_kernel[(batch * directions * -(-dim * state // block),)](
@@ -289,26 +279,13 @@ def _sum_directions(out: Tensor) -> Tensor:
 def _dims(args: ScanArgs, width: int) -> int:
     """Channels of a block that holds ``width`` states."""
     group_dim = args.dim // args.B.shape[3]
-    return max(1, min(width // _power_of_two(args.state), _power_of_two(group_dim)))
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    return max(1, min(width // power_of_two(args.state), power_of_two(group_dim)))
 
 
 def _processors(device: torch.device) -> int:
     if device.type != 'cuda':
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
-
-
-def _on(device: torch.device) -> torch.cuda.device:
-    """Makes the device current, as Triton launches on the current one; does nothing for the CPU."""
-    return torch.cuda.device(device if device.type == 'cuda' else -1)
-
-
-def _interpreted() -> bool:
-    return os.environ.get('TRITON_INTERPRET', '0') == '1'
 
 
 def _kernels() -> ModuleType:

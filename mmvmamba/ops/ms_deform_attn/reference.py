@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['ms_deform_attn', 'ms_deform_attn_ref']
+__all__ = ['level_maps', 'ms_deform_attn_ref', 'sample_grids']
 
 
 def ms_deform_attn_ref(
@@ -29,21 +29,26 @@ def ms_deform_attn_ref(
         ``(batch, queries, heads * channels)``.
     """
     batch, _, heads, channels = value.shape
-    queries, levels = locations.shape[1], locations.shape[3]
-    maps = value.split([height * width for height, width in shapes], dim=1)
-    # grid_sample counts from -1 to 1; one map per image and head.
-    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # (N * M, queries, levels, points, 2)
-    samples = []
-    for level in range(levels):
-        level_map = maps[level].permute(0, 2, 3, 1).reshape(batch * heads, channels, *shapes[level])
-        samples.append(F.grid_sample(level_map, grids[:, :, level], align_corners=False))
+    queries = locations.shape[1]
+    grids = sample_grids(locations)
+    samples = [
+        F.grid_sample(level_map, grids[:, :, level], align_corners=False)
+        for level, level_map in enumerate(level_maps(value, shapes))
+    ]
     weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
     out = (torch.cat(samples, dim=-1) * weights).sum(-1)  # (N * M, channels, queries)
     return out.view(batch, heads * channels, queries).transpose(1, 2)
 
 
-def ms_deform_attn(
-    value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
-) -> Tensor:
-    """Multi-scale deformable attention; arguments and result as ``ms_deform_attn_ref``."""
-    return ms_deform_attn_ref(value, shapes, locations, weights)
+def level_maps(value: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """The levels of ``value`` as maps of each image and head, ``(N * M, channels, h, w)``."""
+    levels = value.split([height * width for height, width in shapes], dim=1)
+    return [
+        level.permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, tuple(shape))
+        for level, shape in zip(levels, shapes, strict=True)
+    ]
+
+
+def sample_grids(locations: Tensor) -> Tensor:
+    """Locations as grid_sample counts, from -1 to 1: ``(N * M, queries, levels, points, 2)``."""
+    return (2 * locations - 1).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,114 @@
+"""The backends of an operator: which there are, which one runs, and how a user forces one."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+
+import torch
+
+__all__ = ['Backends', 'alert_not_deterministic']
+
+
+class Backends:
+    """The backends of one operator, each a module with ``unavailable_reason(device, dtype, size)``.
+
+    That function returns None if the backend can run inputs of that device (``torch.device``),
+    dtype and size (of what the operator names), else the reason, ending with the command that would
+    make it available where there is one. It may import the backend's library, catching an
+    ``ImportError``; importing the backend's module imports nothing but torch.
+
+    Args:
+        operator: What messages and the log call the operator.
+        modules: Name of a backend to its module; ``auto`` takes the first that can run.
+        package: Package of the modules.
+        variable: Environment variable that forces a backend.
+        logger: Where the choice is logged.
+    """
+
+    def __init__(
+        self,
+        operator: str,
+        modules: Mapping[str, str],
+        package: str,
+        variable: str,
+        logger: logging.Logger,
+    ) -> None:
+        self.operator, self.variable = operator, variable
+        self.modules = dict(modules)
+        self.package = package
+        self.logger = logger
+        self.logged: set[tuple[str, str, torch.dtype]] = set()
+        self.forced: list[str] = []
+
+    def check_name(self, name: str, source: str) -> str:
+        """Returns ``name`` if it is a choice, else raises with the ``source`` of the wrong name."""
+        choices = ['auto', *self.modules]
+        if name not in choices:
+            raise ValueError(f'{source} must be one of {choices}, got {name!r}')
+        return name
+
+    @contextmanager
+    def force(self, name: str, source: str) -> Iterator[None]:
+        """Forces a backend (or ``'auto'``) inside, named by ``source`` where the name is wrong."""
+        self.forced.append(self.check_name(name, source))
+        try:
+            yield
+        finally:
+            self.forced.pop()
+
+    def requested(self, argument: str | None) -> str:
+        """The argument, else the innermost ``force``, else the environment, else ``'auto'``."""
+        if argument is not None:
+            return self.check_name(argument, 'backend')
+        if self.forced:
+            return self.forced[-1]
+        return self.check_name(os.environ.get(self.variable, 'auto'), self.variable)
+
+    def module(self, name: str) -> ModuleType:
+        return import_module(f'.{self.modules[name]}', self.package)
+
+    def unavailable_reason(
+        self, name: str, device: torch.device, dtype: torch.dtype, size: int
+    ) -> str | None:
+        return self.module(name).unavailable_reason(device, dtype, size)
+
+    def available(self, device: torch.device, dtype: torch.dtype, size: int) -> list[str]:
+        """The names of the backends that can run, in the order in which ``auto`` prefers them."""
+        return [n for n in self.modules if self.unavailable_reason(n, device, dtype, size) is None]
+
+    def select(self, name: str, device: torch.device, dtype: torch.dtype, size: int) -> ModuleType:
+        """The module of a backend that can run, logged once for each kind of input.
+
+        Raises:
+            RuntimeError: if the backend asked for cannot run here, with the reason.
+        """
+        if name == 'auto':
+            chosen = next(
+                n for n in self.modules if self.unavailable_reason(n, device, dtype, size) is None
+            )
+        else:
+            chosen = name
+            reason = self.unavailable_reason(name, device, dtype, size)
+            if reason is not None:
+                raise RuntimeError(f'{self.operator} backend {name!r} cannot run here: {reason}')
+        kind = (chosen, device.type, dtype)
+        if kind not in self.logged:
+            self.logged.add(kind)
+            self.logger.info(
+                '%s: backend %s for %s on %s', self.operator, chosen, dtype, device.type
+            )
+        return self.module(chosen)
+
+
+def alert_not_deterministic(what: str) -> None:
+    """Raises, or warns, as torch's own operators do where torch is told to be deterministic."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    message = f'{what} adds up in no fixed order: its last bits differ from run to run'
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(f'{message}. torch.use_deterministic_algorithms(True) forbids that')
+    warnings.warn(message, stacklevel=2)
