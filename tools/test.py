@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 
 from mmvmamba.apis.cli import UserError, user_errors
 from mmvmamba.apis.configs import load_config, task_of
+from mmvmamba.apis.dataset_checks import check_pairs
 from mmvmamba.apis.evaluation import (
     format_table,
     set_format_only,
@@ -18,6 +19,7 @@ from mmvmamba.apis.evaluation import (
 from mmvmamba.apis.preflight import check_checkpoint, check_data, check_model, check_work_dir
 from mmvmamba.apis.training import build_runner, default_work_dir
 from mmvmamba.compat.launch import init_dist
+from mmvmamba.datasets.errors import LMDBDataError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -103,6 +105,7 @@ def check(cfg: Config) -> None:
         raise UserError(f'{cfg.filename} has no test_dataloader or test_cfg: nothing to test')
     check_checkpoint(cfg.load_from)
     check_data(cfg, ('test_dataloader',))
+    check_pairs(cfg, ('test_dataloader',))
     check_model(cfg)
     check_work_dir(cfg.work_dir)
 
@@ -114,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
         check(cfg)
         init_dist(args.launcher)
         runner = build_runner(cfg)
-    with user_errors(args.debug, also=()):
+    with user_errors(args.debug, also=(LMDBDataError,)):
         metrics = runner.test()
     if is_main_process():
         print(format_table(metrics) if metrics else 'results written, nothing evaluated')

@@ -6,6 +6,7 @@ from mmengine.config import Config, DictAction
 
 from mmvmamba.apis.cli import UserError, user_errors
 from mmvmamba.apis.configs import load_config, task_of
+from mmvmamba.apis.dataset_checks import check_pairs
 from mmvmamba.apis.preflight import check_checkpoint, check_data, check_model, check_work_dir
 from mmvmamba.apis.training import (
     build_runner,
@@ -15,6 +16,7 @@ from mmvmamba.apis.training import (
     set_resume,
 )
 from mmvmamba.compat.launch import init_dist
+from mmvmamba.datasets.errors import LMDBDataError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,6 +95,7 @@ def check(cfg: Config) -> None:
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    check_pairs(cfg, ('train_dataloader', 'val_dataloader'))
     check_model(cfg)
     check_work_dir(cfg.work_dir)
 
@@ -106,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         runner = build_runner(cfg)
         if args.resume and not cfg.resume:
             runner.logger.warning(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
-    with user_errors(args.debug, also=()):
+    with user_errors(args.debug, also=(LMDBDataError,)):
         runner.train()
 
 

@@ -2,7 +2,11 @@
 
 from mmvmamba.registry import TRANSFORMS
 
+from .errors import LabelMismatchError
+
 __all__ = ['CheckMaskSize']
+
+REMEDY = 'tools/misc/check_dataset.py lists all such files.'
 
 
 @TRANSFORMS.register_module()
@@ -17,16 +21,16 @@ class CheckMaskSize:
         """Checks ``gt_seg_map`` against ``ori_shape``.
 
         Raises:
-            ValueError: Naming the mask.
+            LabelMismatchError: Naming the mask.
         """
         shape, path = results['gt_seg_map'].shape, results['seg_map_path']
         if len(shape) != 2:
-            raise ValueError(f'{path}: the mask must have one channel, got the shape {shape}')
+            problem = f'the mask must have one channel, got the shape {shape}'
+            raise LabelMismatchError(problem, path, '', REMEDY)
         if shape != tuple(results['ori_shape'][:2]):
-            raise ValueError(
-                f'{path}: the mask must have the height and width of its image, '
-                f'{tuple(results["ori_shape"][:2])}, got {shape}'
-            )
+            size = tuple(results['ori_shape'][:2])
+            problem = f'the mask must have the height and width of its image, {size}, got {shape}'
+            raise LabelMismatchError(problem, path, '', REMEDY)
         return results
 
     def __repr__(self) -> str:

@@ -8,12 +8,17 @@ from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
+from torch.utils.data import DataLoader
+
+from mmvmamba.datasets.errors import SourceError
 
 from .data_parallel import CPUDistributedDataParallel
 
 __all__ = ['Runner', 'latest_checkpoint']
 
 PART = '.part'
+# What mmengine's data set ends with when it joins the samples of an empty split.
+EMPTY = 'need at least one array to concatenate'
 
 
 class Runner(mmengine_runner.Runner):
@@ -31,6 +36,23 @@ class Runner(mmengine_runner.Runner):
             model = revert_sync_batchnorm(model)
             model = CPUDistributedDataParallel(model, find_unused_parameters=find_unused)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        """Builds as mmengine does; an empty split is named. Arguments as mmengine's."""
+        try:
+            return mmengine_runner.Runner.build_dataloader(dataloader, *args, **kwargs)
+        except ValueError as error:
+            if EMPTY not in str(error):
+                raise
+            dataset = dataloader['dataset']
+            path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+            raise SourceError(
+                'the split is empty, or filter_cfg leaves nothing of it',
+                path,
+                '',
+                'Name other data, or read them with tools/misc/check_dataset.py.',
+            ) from error
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:

@@ -3,9 +3,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmvmamba.datasets.errors import LabelMismatchError
 from mmvmamba.registry import HOOKS
 
 __all__ = ['LabelRangeHook']
+
+REMEDY = 'tools/misc/check_dataset.py lists all such files.'
 
 
 @HOOKS.register_module()
@@ -49,16 +52,23 @@ class LabelRangeHook(Hook):
             path = sample.get('seg_map_path', sample.get('img_path'))
             if labels.dim() != 3 or len(labels) != 1:
                 shape = tuple(labels.shape)
-                raise ValueError(f'{path}: the mask must have one channel, got the shape {shape}')
+                problem = f'the mask must have one channel, got the shape {shape}'
+                raise LabelMismatchError(problem, path, '', REMEDY)
             if with_size and labels.shape[1:] != tuple(sample.ori_shape):
-                raise ValueError(
-                    f'{path}: the mask must have the height and width of its image, '
-                    f'{tuple(sample.ori_shape)}, got {tuple(labels.shape[1:])}'
+                raise LabelMismatchError(
+                    'the mask must have the height and width of its image, '
+                    f'{tuple(sample.ori_shape)}, got {tuple(labels.shape[1:])}',
+                    path,
+                    '',
+                    REMEDY,
                 )
             wrong = (labels >= head.num_classes) & (labels != head.ignore_index)
             if wrong.any():
                 found = labels[wrong].unique().tolist()
-                raise ValueError(
-                    f'{path}: labels must be 0 to {head.num_classes - 1} or {head.ignore_index} '
-                    f'after loading, got {found}; tools/misc/check_dataset.py lists all such files'
+                raise LabelMismatchError(
+                    f'labels must be 0 to {head.num_classes - 1} or {head.ignore_index} after '
+                    f'loading, got {found}',
+                    path,
+                    '',
+                    REMEDY,
                 )
