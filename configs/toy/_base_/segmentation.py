@@ -50,7 +50,7 @@ toy = dict(
                 ),
                 dict(type='RandomCrop', crop_size=toy_crop, cat_max_ratio=0.75),
                 dict(type='RandomFlip', prob=0.5),
-                dict(type='PhotoMetricDistortion'),
+                dict(type='PhotoMetricDistortion', hue_delta=6),
                 dict(type='PackSegInputs'),
             ],
             **toy_dataset,

@@ -13,7 +13,7 @@ __all__ = ['SceneObject', 'draw_scene', 'random_size']
 MIN_VISIBLE = 0.45
 MIN_PIXELS = 60
 # How far a class's hue strays, of the colour circle's 1.
-HUE_SPREAD = 0.06
+HUE_SPREAD = 0.04
 
 
 @dataclass

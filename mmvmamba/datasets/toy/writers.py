@@ -24,7 +24,7 @@ DET_CATEGORIES = {'disc': 1, 'square': 2, 'triangle': 4}
 SEG_CLASSES = ('background', 'disc', 'square', 'triangle', 'cross')
 CLS_CLASSES = tuple(SHAPES)
 # As grass is green, so a class of the segmentation data has a colour: a few hundred steps teach it.
-SEG_HUES = {'disc': 0.0, 'square': 0.6, 'triangle': 0.33, 'cross': 0.14}
+SEG_HUES = {'disc': 0.0, 'square': 0.5, 'triangle': 0.25, 'cross': 0.75}
 
 GREY_SHARE = 0.1
 EMPTY_SHARE = 0.05
