@@ -8,6 +8,8 @@ from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
+from mmvmamba.checkpoint import convert, load_model
+
 from .task_models import TASK_WEIGHTS, task_configs
 
 __all__ = ['dataset_meta', 'take_our_models']
@@ -16,8 +18,8 @@ __all__ = ['dataset_meta', 'take_our_models']
 def take_our_models(inferencer: type[BaseInferencer], task: str) -> None:
     """Has an inferencer take our model names beside those of its own project.
 
-    The classes and colours of a model whose file does not name them, as official files do not, are
-    those of the data set in its config.
+    Our models are loaded strictly. The classes and colours of one whose file does not name them, as
+    official files do not, are those of the data set in its config.
 
     Args:
         inferencer: The class, which is changed.
@@ -40,6 +42,8 @@ def take_our_models(inferencer: type[BaseInferencer], task: str) -> None:
     def load_any(
         self: BaseInferencer, model: nn.Module, checkpoint: dict | None, cfg: Config
     ) -> None:
+        if checkpoint is not None and _is_ours(cfg):
+            load_model(model, convert(checkpoint, 'the checkpoint'))
         load(self, model, checkpoint, cfg)
         meta = (checkpoint or {}).get('meta') or {}
         if not {'dataset_meta', 'CLASSES'} & set(meta) and _is_ours(cfg):

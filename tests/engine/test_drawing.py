@@ -4,7 +4,7 @@ import torch
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from mmvmamba.engine.drawing import draw_instances, side_by_side
+from mmvmamba.engine.drawing import draw_classes, draw_instances, draw_regions, side_by_side
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 MASK = np.zeros((1, 40, 60), bool)
@@ -49,3 +49,37 @@ def test_pictures_stand_side_by_side():
     assert both.shape == (40 + 24, 2 * (60 + 4), 3)
     assert both[40, 10, 0] == 128
     assert both[40, 75, 0] == 129
+
+
+def test_regions_are_coloured_and_named():
+    labels = np.zeros((40, 60), int)
+    labels[:, 30:], labels[30:, 30:] = 1, 255
+    palette = [(0, 0, 0), (255, 0, 0)]
+    picture = draw_regions(GREY, labels, ('grass', 'sky'), palette, 2)
+    assert picture.shape[0] == 80
+    assert picture.shape[1] > 120, 'a legend on the right'
+    assert tuple(picture[20, 20]) == (70, 70, 70)
+    assert tuple(picture[20, 100]) == (185, 70, 70)
+    assert tuple(picture[70, 100]) == (128, 128, 128), 'what is no class is left as it is'
+    other = draw_regions(GREY, labels, ('lawn', 'sky'), palette, 2)
+    assert not np.array_equal(picture[:, 120:], other[:, 120:])
+
+
+def test_a_legend_keeps_to_the_height_of_the_picture():
+    labels = np.arange(40 * 60).reshape(40, 60) % 30
+    picture = draw_regions(GREY, labels, [str(i) for i in range(30)], [(9, 9, 9)] * 30)
+    assert picture.shape[0] == 40
+
+
+def test_classes_stand_below_the_image_with_a_bar_each():
+    picture = draw_classes(GREY, ['disc', 'square'], [0.75, 0.1], 4)
+    assert picture.shape == (160 + 2 * 20, 240, 3)
+    assert tuple(picture[160, 175]) == tuple(picture[180, 20])
+    assert tuple(picture[160, 185]) == tuple(picture[180, 30]) == (30, 30, 30)
+
+
+def test_large_pictures_get_thicker_lines():
+    box = dict(bboxes=torch.tensor([[100.0, 100.0, 900.0, 900.0]]), labels=torch.tensor([0]))
+    large = np.zeros((2400, 2400, 3), np.uint8)
+    picture = draw_instances(large, InstanceData(**box), ('disc',), [(255, 0, 0)])
+    assert (picture[500, :500, 0] > 0).sum() == 9

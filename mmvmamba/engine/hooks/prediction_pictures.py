@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, PixelData
 
-from mmvmamba.engine.drawing import draw_instances, side_by_side
+from mmvmamba.engine.drawing import draw_instances, enlargement, side_by_side
 from mmvmamba.registry import HOOKS
 
 __all__ = ['PredictionPicturesHook']
@@ -59,7 +59,7 @@ class PredictionPicturesHook(Hook):
     def _draw(self, runner: Runner, sample: BaseDataElement) -> None:
         content = np.frombuffer(get(sample.img_path), np.uint8)
         image = cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        factor = max(1, -(-self.min_side // min(image.shape[:2])))
+        factor = enlargement(image, self.min_side)
         path = Path(sample.img_path)
         out_file = self.out_dir / f'{path.stem}.png'
         if 'pred_instances' in sample:

@@ -16,7 +16,7 @@ from .coco_annotations import check_annotations
 from .coco_figures import FIGURES, count, figures_by_class, twelve_figures
 from .proposal_recall import proposal_recalls
 
-__all__ = ['CocoMetric']
+__all__ = ['CocoMetric', 'encode_masks']
 
 KINDS = ('bbox', 'segm', 'proposal', 'proposal_fast')
 CLASS_HEADER = ('category', 'mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -106,7 +106,7 @@ class CocoMetric(BaseMetric):
             _check_finite(result, sample['img_id'])
             result['labels'] = predicted['labels'].cpu().numpy()
             if 'masks' in predicted:
-                result['masks'] = _encode_masks(predicted['masks'])
+                result['masks'] = encode_masks(predicted['masks'])
             result['img_id'] = sample['img_id']
             height, width = sample['ori_shape'][:2]
             truth = dict(id=sample['img_id'], width=int(width), height=int(height))
@@ -294,8 +294,8 @@ def _check_finite(result: dict[str, np.ndarray], image_id: int) -> None:
             )
 
 
-def _encode_masks(masks: torch.Tensor | Sequence[dict]) -> list[dict]:
-    """Run lengths with text counts, of bit masks (n, height, width) or of run lengths."""
+def encode_masks(masks: torch.Tensor | Sequence[dict]) -> list[dict]:
+    """Gives run lengths with text counts, of bit masks (n, height, width) or of run lengths."""
     if isinstance(masks, torch.Tensor):
         from pycocotools import mask as mask_utils
 

@@ -1,0 +1,268 @@
+"""Detection, segmentation and classification of single images: a record and a picture of each."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from mmengine.structures import BaseDataElement
+
+from mmvmamba.checkpoint import load_converted, load_model
+from mmvmamba.engine.drawing import draw_classes, draw_instances, draw_regions, enlargement
+from mmvmamba.engine.metrics.coco_metric import encode_masks
+
+from .cli import UserError
+from .configs import load_config, task_of
+from .model_table import MODEL_TABLE, find_model
+from .models import build_classifier, get_model
+from .preflight import check_checkpoint
+from .task_models import TASK_WEIGHTS, task_configs
+
+__all__ = ['Predictor', 'add_arguments', 'get_predictor', 'read_image']
+
+TOP = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what a program takes to build a predictor and to write what it finds."""
+    parser.add_argument('model', help='a name of mmvmamba.list_models(), or a config file')
+    parser.add_argument(
+        '--weights',
+        metavar='W',
+        help='checkpoint, ours or an official one (default: the official one, downloaded)',
+    )
+    parser.add_argument(
+        '--out-dir', default='work_dirs/demo', metavar='DIR', help='default: %(default)s'
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='S',
+        help='instances below this score are not drawn (default: %(default)s)',
+    )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads a picture as the test pipelines do.
+
+    Args:
+        path: The file.
+
+    Returns:
+        uint8 (H, W, 3), blue first.
+
+    Raises:
+        UserError: There is no such file, or it is not a picture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'there is no image {path}')
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if image is None:
+        raise UserError(f'{path} cannot be read as an image')
+    return image
+
+
+class Predictor:
+    """Predicts on single images: ``record, picture = predictor(image)``.
+
+    The image is uint8 (H, W, 3), blue first, as ``read_image`` gives it, and so is the picture. The
+    record is made of what json knows.
+
+    Args:
+        inferencer: That of the task's toolbox.
+        meta: ``classes`` and, if there is one, ``palette``.
+        score_thr: Instances below this score are in the record but not in the picture.
+    """
+
+    def __init__(self, inferencer: BaseInferencer, meta: dict, score_thr: float = 0.3) -> None:
+        self.inferencer = inferencer
+        self.inferencer.show_progress = False
+        self.classes = meta.get('classes')
+        self.palette = _palette(meta.get('palette'), len(self.classes or ()))
+        self.score_thr = score_thr
+
+    def __call__(self, image: np.ndarray) -> tuple[dict, np.ndarray]:
+        sample = self._sample(image).cpu()
+        height, width = image.shape[:2]
+        record = dict(width=width, height=height, **self._record(sample))
+        picture = self._picture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), sample)
+        return record, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+
+    def _sample(self, image: np.ndarray) -> BaseDataElement:
+        return self.inferencer(image, return_datasamples=True)
+
+    def _record(self, sample: BaseDataElement) -> dict:
+        raise NotImplementedError
+
+    def _picture(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Detector(Predictor):
+    """Boxes ``[left, top, right, bottom]`` and, where the model has them, masks as run lengths."""
+
+    def _sample(self, image: np.ndarray) -> BaseDataElement:
+        return super()._sample(image)['predictions'][0]
+
+    def _record(self, sample: BaseDataElement) -> dict:
+        found = sample.pred_instances
+        masks = encode_masks(found.masks) if 'masks' in found else [None] * len(found)
+        instances = [
+            dict(
+                label=int(label),
+                name=self.classes[label],
+                score=round(float(score), 4),
+                bbox=[round(value, 2) for value in box.tolist()],
+                **({} if mask is None else dict(mask=mask)),
+            )
+            for label, score, box, mask in zip(
+                found.labels, found.scores, found.bboxes, masks, strict=True
+            )
+        ]
+        return dict(instances=instances)
+
+    def _picture(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        found = sample.pred_instances
+        found = found[found.scores >= self.score_thr]
+        return draw_instances(image, found, self.classes, self.palette, enlargement(image))
+
+
+class Segmentor(Predictor):
+    """The part of the image that each class covers, and its mask as run lengths."""
+
+    def _record(self, sample: BaseDataElement) -> dict:
+        labels = sample.pred_sem_seg.data[0]
+        found, counts = labels.unique(return_counts=True)
+        masks = encode_masks(labels == found[:, None, None])
+        regions = [
+            dict(
+                label=int(label),
+                name=self.classes[label],
+                share=round(int(count) / labels.numel(), 4),
+                mask=mask,
+            )
+            for label, count, mask in zip(found, counts, masks, strict=True)
+        ]
+        return dict(regions=sorted(regions, key=lambda region: -region['share']))
+
+    def _picture(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        labels = sample.pred_sem_seg.data[0].numpy()
+        return draw_regions(image, labels, self.classes, self.palette, enlargement(image))
+
+
+class Classifier(Predictor):
+    """The five best classes."""
+
+    def _sample(self, image: np.ndarray) -> BaseDataElement:
+        # Calling the inferencer shows a progress bar for each image.
+        batch = next(iter(self.inferencer.preprocess([image])))
+        return self.inferencer.forward(batch)[0]
+
+    def _record(self, sample: BaseDataElement) -> dict:
+        scores, labels = sample.pred_score.topk(min(TOP, len(sample.pred_score)))
+        return dict(
+            classes=[
+                dict(label=label, name=self._name(label), score=round(score, 4))
+                for label, score in zip(labels.tolist(), scores.tolist(), strict=True)
+            ]
+        )
+
+    def _name(self, label: int) -> str:
+        return self.classes[label] if self.classes else str(label)
+
+    def _picture(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        best = self._record(sample)['classes']
+        names, scores = ([item[key] for item in best] for key in ('name', 'score'))
+        return draw_classes(image, names, scores, enlargement(image))
+
+
+def get_predictor(
+    model: str, weights: str | None = None, device: str | None = None, score_thr: float = 0.3
+) -> Predictor:
+    """Builds the predictor of a model, whatever its task.
+
+    Args:
+        model: A name of ``list_models``, an official name of a classifier, or a config file.
+        weights: A checkpoint, ours or an official one; None downloads the official one.
+        device: Where it runs; None takes a GPU if there is one.
+        score_thr: See ``Predictor``.
+
+    Raises:
+        UserError: There is no such model or file, or no weights.
+        CheckpointError: The weights and the model do not fit.
+    """
+    config, official = _resolve(model)
+    weights = weights or official
+    if weights is None:
+        raise UserError(
+            f'{model} has no official weights to download: give --weights FILE. '
+            'mmvmamba.list_models(pretrained=True) names the models that have'
+        )
+    check_checkpoint(weights)
+    task = 'classification' if config is None else task_of(config)
+    if task == 'classification':
+        return _classifier(model, config, weights, device, score_thr)
+    if task == 'detection':
+        from mmdet.apis import DetInferencer
+
+        inferencer = DetInferencer(config, weights, device=device, show_progress=False)
+        return Detector(inferencer, inferencer.model.dataset_meta, score_thr)
+    from mmseg.apis import MMSegInferencer
+
+    inferencer = MMSegInferencer(config, weights, device=device)
+    return Segmentor(inferencer, inferencer.model.dataset_meta, score_thr)
+
+
+def _resolve(model: str) -> tuple[Config | None, str | None]:
+    """The config, None for a classifier by name, and the address of the official weights."""
+    if model.endswith('.py'):
+        return load_config(model), None
+    configs = task_configs()
+    if model.lower() in configs:
+        return load_config(str(configs[model.lower()])), TASK_WEIGHTS.get(model.lower())
+    try:
+        return None, find_model(model).weights
+    except ValueError:
+        near = difflib.get_close_matches(model.lower(), [*configs, *MODEL_TABLE], n=3, cutoff=0.5)
+    hint = f'; did you mean {" or ".join(near)}?' if near else ''
+    raise UserError(
+        f'there is no model {model!r}: it must be a config file or one of mmvmamba.list_models()'
+        f'{hint}'
+    )
+
+
+def _classifier(
+    name: str, config: Config | None, weights: str, device: str | None, score_thr: float
+) -> Classifier:
+    from mmpretrain import ImageClassificationInferencer
+
+    if config is None:
+        model = get_model(name, weights)
+    else:
+        # The weights are those of the whole model.
+        config.model.backbone.pop('init_cfg', None)
+        model = build_classifier(config)
+        converted = load_converted(weights)
+        load_model(model, converted)
+        model._config, model._metainfo = config, None
+        model._dataset_meta = converted.meta.get('dataset_meta', {})
+    inferencer = ImageClassificationInferencer(model, device=device)
+    return Classifier(inferencer, dict(classes=inferencer.classes), score_thr)
+
+
+def _palette(palette: object, count: int) -> Sequence[Sequence[int]]:
+    """Colours of the classes; evenly spread hues if there are none."""
+    if isinstance(palette, list | tuple) and len(palette) >= count:
+        return palette
+    hues = np.arange(max(count, 1)) * 180 // max(count, 1)
+    colours = np.stack([hues, np.full_like(hues, 200), np.full_like(hues, 230)], axis=-1)
+    return cv2.cvtColor(colours[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0].tolist()
