@@ -45,7 +45,8 @@ def task_configs(task: str | None = None) -> dict[str, Path]:
     """Config files by model name, of one task or of both."""
     folders = TASKS.values() if task is None else (TASKS[task],)
     files = (file for folder in folders for file in (_config_root() / folder).glob('*.py'))
-    return {file.stem: file for file in sorted(files)}
+    # The examples of fine-tuning are no models of their own.
+    return {file.stem: file for file in sorted(files) if not file.stem.endswith('_example')}
 
 
 def build_task_model(
