@@ -19,7 +19,7 @@ from mmvmamba.apis.evaluation import (
 from mmvmamba.apis.preflight import check_checkpoint, check_data, check_model, check_work_dir
 from mmvmamba.apis.training import build_runner, default_work_dir
 from mmvmamba.compat.launch import init_dist
-from mmvmamba.datasets.errors import LMDBDataError
+from mmvmamba.datasets.errors import DataError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
         check(cfg)
         init_dist(args.launcher)
         runner = build_runner(cfg)
-    with user_errors(args.debug, also=(LMDBDataError,)):
+    with user_errors(args.debug, also=(DataError,)):
         metrics = runner.test()
     if is_main_process():
         print(format_table(metrics) if metrics else 'results written, nothing evaluated')

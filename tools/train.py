@@ -16,7 +16,7 @@ from mmvmamba.apis.training import (
     set_resume,
 )
 from mmvmamba.compat.launch import init_dist
-from mmvmamba.datasets.errors import LMDBDataError
+from mmvmamba.datasets.errors import DataError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         runner = build_runner(cfg)
         if args.resume and not cfg.resume:
             runner.logger.warning(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
-    with user_errors(args.debug, also=(LMDBDataError,)):
+    with user_errors(args.debug, also=(DataError,)):
         runner.train()
 
 

@@ -47,7 +47,7 @@ def user_errors(
 
 def _describe(error: Exception) -> str:
     if isinstance(error, UserError | ValueError):
-        return str(error)
+        return _without_worker(str(error))
     if isinstance(error, KeyError):
         return str(error.args[0]) if error.args else 'KeyError'
     if isinstance(error, OSError) and error.filename:
@@ -55,12 +55,18 @@ def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _without_worker(message: str) -> str:
+    """A data loader's worker puts its traceback, which ends in the message, into the message."""
+    if message.startswith('Caught ') and ' in DataLoader worker process ' in message:
+        return message.strip().splitlines()[-1].partition(': ')[2]
+    return message
+
+
 def _leave(message: str, code: int) -> None:
-    if int(os.environ.get('LOCAL_RANK', 0)) == 0:
-        sys.stderr.write(f'error: {message}\n')
-        sys.stderr.flush()
-    else:
-        # Every process met the same error. torchrun ends all of them with the first that leaves,
-        # so the others wait until local rank 0 has spoken.
+    if int(os.environ.get('LOCAL_RANK', 0)) != 0:
+        # If every process met the same error, torchrun ends all of them once local rank 0 has
+        # spoken and left. One that is still here then met an error of its own.
         time.sleep(5)
+    sys.stderr.write(f'error: {message}\n')
+    sys.stderr.flush()
     sys.exit(code)

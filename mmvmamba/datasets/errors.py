@@ -1,7 +1,9 @@
-"""What can be wrong with an LMDB data set: what it is, where, and what to do about it."""
+"""What can be wrong with a data set: what it is, where, and what to do about it."""
 
 __all__ = [
+    'AnnotationError',
     'CorruptRecordError',
+    'DataError',
     'DatabaseExistsError',
     'DatabaseIncompleteError',
     'DatabaseInvalidError',
@@ -16,7 +18,7 @@ __all__ = [
 ]
 
 
-class LMDBDataError(ValueError):
+class DataError(ValueError):
     """Base of the errors below.
 
     Args:
@@ -37,6 +39,14 @@ class LMDBDataError(ValueError):
         self.path = path
         self.key = key
         self.remedy = remedy
+
+
+class AnnotationError(DataError):
+    """A file of annotations is broken, or does not fit the images or the model."""
+
+
+class LMDBDataError(DataError):
+    """Base of the errors below."""
 
 
 class DatabaseNotFoundError(LMDBDataError):
@@ -80,4 +90,4 @@ class LabelMismatchError(LMDBDataError):
 
 
 class SourceError(LMDBDataError):
-    """The images to be stored cannot be listed or read."""
+    """The images cannot be listed or read."""

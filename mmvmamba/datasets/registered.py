@@ -8,3 +8,8 @@ if find_spec('mmpretrain') is not None:
     from .imagenet_lmdb import ImageNetLMDB
 
     __all__ += ['ImageNetLMDB']
+
+if find_spec('mmdet') is not None:
+    from .coco import CocoDataset
+
+    __all__ += ['CocoDataset']

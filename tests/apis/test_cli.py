@@ -1,6 +1,8 @@
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from mmvmamba.apis.cli import UserError, user_errors
+from mmvmamba.datasets.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -47,12 +49,27 @@ def test_ctrl_c_has_its_own_exit_code(capsys):
     assert capsys.readouterr().err == 'error: interrupted\n'
 
 
-def test_other_processes_stay_silent(capsys, monkeypatch):
-    waited = []
-    monkeypatch.setattr('time.sleep', waited.append)
+def test_other_processes_let_the_first_one_speak(capsys, monkeypatch):
+    spoken_before_waiting = []
+    monkeypatch.setattr('time.sleep', lambda _: spoken_before_waiting.append(capsys.readouterr()))
     monkeypatch.setenv('LOCAL_RANK', '1')
     with pytest.raises(SystemExit) as end, user_errors():
         raise UserError('no such metric')
     assert end.value.code == 2
-    assert capsys.readouterr().err == ''
-    assert waited == [5]
+    assert [captured.err for captured in spoken_before_waiting] == ['']
+    # Whoever is still there has met an error of its own.
+    assert capsys.readouterr().err == 'error: no such metric\n'
+
+
+class Broken(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise DataError('image 7 is not there')
+
+
+def test_the_traceback_of_a_worker_is_left_out(capsys):
+    with pytest.raises(SystemExit), user_errors():
+        next(iter(DataLoader(Broken(), num_workers=1)))
+    assert capsys.readouterr().err == 'error: image 7 is not there\n'

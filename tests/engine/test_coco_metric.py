@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmvmamba.engine.metrics import CocoMetric
-from mmvmamba.engine.metrics.coco_annotations import check_annotations
+from mmvmamba.datasets.coco_annotations import check_annotations
 from mmvmamba.engine.metrics.coco_figures import FIGURES, count, twelve_figures
 from mmvmamba.registry import METRICS
 

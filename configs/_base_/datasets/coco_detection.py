@@ -1,5 +1,5 @@
 # COCO 2017, boxes. https://cocodataset.org
-dataset_type = 'CocoDataset'
+dataset_type = 'mmvmamba.CocoDataset'
 data_root = 'data/coco/'
 img_scale = (1333, 800)
 

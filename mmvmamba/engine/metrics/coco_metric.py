@@ -1,6 +1,5 @@
 """COCO's evaluation of boxes, masks and proposals, with mmdet's interface."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump, get_local_path
 from mmengine.logging import MMLogger
 
+from mmvmamba.datasets.coco_annotations import check_annotations, read_annotations
+from mmvmamba.datasets.errors import AnnotationError, DataError
 from mmvmamba.registry import METRICS
 
-from .coco_annotations import check_annotations
 from .coco_figures import FIGURES, count, figures_by_class, twelve_figures
 from .proposal_recall import proposal_recalls
 
@@ -85,7 +85,7 @@ class CocoMetric(BaseMetric):
         self.annotations = None
         if ann_file is not None:
             with get_local_path(ann_file, backend_args=backend_args) as path:
-                self.annotations = json.loads(Path(path).read_text())
+                self.annotations = read_annotations(Path(path).read_text(), ann_file)
             check_annotations(self.annotations, ann_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -103,7 +103,7 @@ class CocoMetric(BaseMetric):
                 for key in ('bboxes', 'scores', 'mask_scores')
                 if key in predicted
             }
-            _check_finite(result, sample['img_id'])
+            _check_finite(result, sample)
             result['labels'] = predicted['labels'].cpu().numpy()
             if 'masks' in predicted:
                 result['masks'] = encode_masks(predicted['masks'])
@@ -135,6 +135,7 @@ class CocoMetric(BaseMetric):
             annotations = annotations_from_samples(truths, self.dataset_meta['classes'])
         categories = self._categories(annotations)
         predicted = [result for _, result in results]
+        self._check_images(annotations, predicted)
         records = to_records(predicted, [category['id'] for category in categories])
         if self.outfile_prefix is not None:
             for kind, rows in records.items():
@@ -154,11 +155,22 @@ class CocoMetric(BaseMetric):
     def _categories(self, annotations: dict) -> list[dict]:
         """The categories behind the labels 0, 1, ..., in the order in which mmdet counts them."""
         classes = self.dataset_meta['classes']
-        check_annotations(annotations, self.ann_file or 'the annotations of the samples', classes)
+        source = self.ann_file or 'the annotations of the samples'
+        check_annotations(annotations, source, classes, with_masks='segm' in self.metrics)
         categories = [item for item in annotations['categories'] if item['name'] in classes]
         if self.sort_categories:
             categories.sort(key=lambda item: item['id'])
         return categories
+
+    def _check_images(self, annotations: dict, predicted: list[dict]) -> None:
+        known = {image['id'] for image in annotations['images']}
+        unknown = [result['img_id'] for result in predicted if result['img_id'] not in known]
+        if unknown:
+            raise AnnotationError(
+                f'{self.ann_file} must hold the images that were predicted on, and lacks '
+                f'{len(unknown)} of {len(predicted)}, such as image {unknown[0]}: the ann_file of '
+                'the evaluator and that of the data set are not the same'
+            )
 
     def _evaluate(
         self, metric: str, annotations: dict, categories: list[dict], records: dict[str, list]
@@ -284,13 +296,15 @@ def annotations_from_samples(truths: Sequence[dict], classes: Sequence[str]) -> 
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-def _check_finite(result: dict[str, np.ndarray], image_id: int) -> None:
+def _check_finite(result: dict[str, np.ndarray], sample: dict) -> None:
     for key, values in result.items():
         bad = int((~np.isfinite(values)).any(axis=tuple(range(1, values.ndim))).sum())
         if bad:
-            raise ValueError(
-                f'{bad} of the {len(values)} predictions for image {image_id} have {key} that are '
-                'not finite: the weights or the activations of the model have overflowed'
+            path = f' ({sample["img_path"]})' if 'img_path' in sample else ''
+            raise DataError(
+                f'{bad} of the {len(values)} predictions for image {sample["img_id"]}{path} have '
+                f'{key} that are not finite: the weights or the activations of the model have '
+                'overflowed'
             )
 
 
