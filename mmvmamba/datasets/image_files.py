@@ -37,7 +37,7 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS
 
 
-def find_defect(data: bytes, decode: bool = False) -> str:
+def find_defect(data: bytes | memoryview, decode: bool = False) -> str:
     """Why Pillow, hence torchvision, could not read the image; '' if it can.
 
     Args:
@@ -53,12 +53,15 @@ def find_defect(data: bytes, decode: bool = False) -> str:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+    except UnidentifiedImageError:
+        # Pillow's own words have the address of an object: no two builds would say the same.
+        return 'no image format that Pillow knows'
     except DECODE_ERRORS as error:
         return f'{type(error).__name__}: {error}'
     return ''
 
 
-def shrink(data: bytes, max_size: int) -> bytes | None:
+def shrink(data: bytes | memoryview, max_size: int) -> bytes | None:
     """The image with its short edge brought down to ``max_size``, in its own file format.
 
     The EXIF block and the colour profile go along, so that the smaller image is turned and
@@ -91,9 +94,9 @@ def shrink(data: bytes, max_size: int) -> bytes | None:
     return out.getvalue()
 
 
-def _is_whole_jpeg(data: bytes) -> bool:
+def _is_whole_jpeg(data: bytes | memoryview) -> bool:
     """Whether marker follows marker up to a frame of some size, and an end marker is at the end."""
-    if not data.startswith(b'\xff\xd8') or b'\xff\xd9' not in data[-16:]:
+    if data[:2] != b'\xff\xd8' or b'\xff\xd9' not in bytes(data[-16:]):
         return False
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
@@ -106,5 +109,6 @@ def _is_whole_jpeg(data: bytes) -> bool:
     return False
 
 
-def _is_whole_png(data: bytes) -> bool:
-    return data.startswith(b'\x89PNG') and data[12:16] == b'IHDR' and b'IEND' in data[-16:]
+def _is_whole_png(data: bytes | memoryview) -> bool:
+    is_png = data[:4] == b'\x89PNG' and data[12:16] == b'IHDR'
+    return is_png and b'IEND' in bytes(data[-16:])

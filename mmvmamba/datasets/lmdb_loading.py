@@ -1,6 +1,6 @@
 """Reads, checks and digests source images in worker processes, in order and a bounded way ahead."""
 
-import contextlib
+import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Semaphore
 
 from .errors import LMDBDataError
 from .image_files import DECODE_ERRORS, find_defect, is_image_name, shrink
@@ -18,9 +19,13 @@ from .lmdb_sources import Listing
 
 __all__ = ['LoadedImage', 'end_with_parent', 'load_images']
 
-PIPE_BYTES = 1 << 20
-# Index, SHA-256, whether resized, and bytes of the defect, which follows, as does the image.
-FRAME = struct.Struct(f'<Q{DIGEST_BYTES}s?I')
+# Each reader process shares so many places of this size with the writer, enough to read on while
+# the writer commits. Memory is taken up where images are; a larger image goes through the pipe.
+SLOTS = 32
+SLOT_BYTES = 1 << 19
+# Index, SHA-256, whether resized, bytes of the defect, and bytes of the image in the shared memory,
+# -1 if the image follows. The text of the defect comes last.
+FRAME = struct.Struct(f'<Q{DIGEST_BYTES}s?Iq')
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class LoadedImage:
 
     Args:
         index: Its place in the listing.
-        data: The bytes to store; empty with a defect.
+        data: The bytes to store, to be used before the next image is asked for; empty with a
+            defect.
         digest: Their SHA-256.
         resized: Whether they were re-encoded.
         defect: Why it cannot be read, or ''.
@@ -55,70 +61,96 @@ def load_images(
         decode: Whether to decode each image fully to check it.
     """
     if workers == 0:
+        buffer = memoryview(bytearray(SLOT_BYTES))
         for index in range(start, len(listing)):
-            yield _load(listing, index, max_size, decode)
+            yield _load(listing, index, max_size, decode, buffer)
         return
-    # Worker w reads every `workers`-th image and sends it down its own pipe. Taking turns at the
-    # pipes gives the images in order, and a full pipe makes its worker wait.
-    processes, pipes = [], []
+    # Worker w reads every `workers`-th image. Taking turns gives the images in order.
+    readers = []
     try:
         for worker in range(workers):
-            receiver, sender = multiprocessing.Pipe(duplex=False)
             places = range(start + worker, len(listing), workers)
-            process = multiprocessing.Process(
-                target=_send_images, args=(sender, listing, places, max_size, decode), daemon=True
-            )
-            process.start()
-            sender.close()
-            _widen(receiver)
-            processes.append(process)
-            pipes.append(receiver)
+            readers.append(_Reader(listing, places, max_size, decode))
         for index in range(start, len(listing)):
-            yield _unpack(pipes[(index - start) % workers].recv_bytes())
+            yield from readers[(index - start) % workers].next_image()
     except EOFError as error:
         raise LMDBDataError(
             'a reader process failed or was killed, perhaps for want of memory',
             remedy='Run the same command again, with fewer --workers.',
         ) from error
     finally:
-        for process, pipe in zip(processes, pipes, strict=True):
-            process.terminate()
-            process.join()
-            pipe.close()
+        for reader in readers:
+            reader.close()
+
+
+class _Reader:
+    """A process that reads images into memory it shares with this one.
+
+    Pixels through a pipe would be copied four times and cost more than reading them here.
+    """
+
+    def __init__(self, listing: Listing, places: range, max_size: int, decode: bool) -> None:
+        memory = multiprocessing.RawArray(ctypes.c_ubyte, SLOTS * SLOT_BYTES)
+        self.slots = _slots(memory)
+        self.free = multiprocessing.Semaphore(SLOTS)
+        self.pipe, sender = multiprocessing.Pipe(duplex=False)
+        self.count = 0
+        self.process = multiprocessing.Process(
+            target=_send_images,
+            args=(sender, memory, self.free, listing, places, max_size, decode),
+            daemon=True,
+        )
+        self.process.start()
+        sender.close()
+
+    def next_image(self) -> Iterator[LoadedImage]:
+        """Yields one image, and gives its place back when the caller is done with it."""
+        frame = self.pipe.recv_bytes()
+        index, digest, resized, length, size = FRAME.unpack_from(frame)
+        defect = frame[FRAME.size : FRAME.size + length].decode()
+        data = self.slots[self.count % SLOTS][:size] if size >= 0 else self.pipe.recv_bytes()
+        yield LoadedImage(index, data, digest, resized, defect)
+        self.count += 1
+        self.free.release()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.join()
+        self.pipe.close()
+
+
+def _slots(memory: ctypes.Array) -> list[memoryview]:
+    view = memoryview(memory).cast('B')
+    return [view[i * SLOT_BYTES : (i + 1) * SLOT_BYTES] for i in range(SLOTS)]
 
 
 def _send_images(
-    sender: Connection, listing: Listing, places: range, max_size: int, decode: bool
+    sender: Connection,
+    memory: ctypes.Array,
+    free: Semaphore,
+    listing: Listing,
+    places: range,
+    max_size: int,
+    decode: bool,
 ) -> None:
     end_with_parent()
     # Ctrl-C reaches all processes; the writer ends its readers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for index in places:
-        sender.send_bytes(_pack(_load(listing, index, max_size, decode)))
+    slots = _slots(memory)
+    for count, index in enumerate(places):
+        free.acquire()
+        slot = slots[count % SLOTS]
+        image = _load(listing, index, max_size, decode, slot)
+        size = len(image.data)
+        if image.resized and size <= SLOT_BYTES:
+            slot[:size] = image.data
+        is_shared = size <= SLOT_BYTES
+        defect = image.defect.encode('utf-8', 'replace')
+        head = (index, image.digest, image.resized, len(defect), size if is_shared else -1)
+        sender.send_bytes(FRAME.pack(*head) + defect)
+        if not is_shared:
+            sender.send_bytes(image.data)
     sender.close()
-
-
-def _pack(image: LoadedImage) -> bytes:
-    # A pickle would cost several copies of the image.
-    defect = image.defect.encode('utf-8', 'replace')
-    head = FRAME.pack(image.index, image.digest, image.resized, len(defect))
-    return b''.join((head, defect, image.data))
-
-
-def _unpack(frame: bytes) -> LoadedImage:
-    index, digest, resized, length = FRAME.unpack_from(frame)
-    end = FRAME.size + length
-    defect = frame[FRAME.size : end].decode()
-    return LoadedImage(index, memoryview(frame)[end:], digest, resized, defect)
-
-
-def _widen(pipe: Connection) -> None:
-    # Room for several images lets the readers go on while the writer commits. Systems differ in
-    # what they allow; a narrow pipe is as good, only slower.
-    with contextlib.suppress(ImportError, AttributeError, OSError):
-        import fcntl
-
-        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def end_with_parent() -> None:
@@ -133,15 +165,15 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _load(listing: Listing, index: int, max_size: int, decode: bool) -> LoadedImage:
+def _load(
+    listing: Listing, index: int, max_size: int, decode: bool, buffer: memoryview
+) -> LoadedImage:
+    """Reads an image, into the buffer if it is large enough."""
     location = listing.locations[index]
     if location is None:
         return _defective(index, 'the list names it, the tar file lacks it')
-    path, offset, size = location
     try:
-        with open(path, 'rb', buffering=0) as file:
-            file.seek(offset)
-            data = file.read(size) if size >= 0 else file.readall()
+        data = _read(*location, buffer)
     except OSError as error:
         return _defective(index, f'{type(error).__name__}: {error.strerror}')
     smaller = None
@@ -157,6 +189,15 @@ def _load(listing: Listing, index: int, max_size: int, decode: bool) -> LoadedIm
             return _defective(index, defect)
     stored = data if smaller is None else smaller
     return LoadedImage(index, stored, hashlib.sha256(stored).digest(), smaller is not None, '')
+
+
+def _read(path: str, offset: int, size: int, buffer: memoryview) -> bytes | memoryview:
+    with open(path, 'rb', buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size if size < 0 else size
+        file.seek(offset)
+        if size > len(buffer):
+            return file.read(size)
+        return buffer[: file.readinto(buffer[:size])]
 
 
 def _defective(index: int, defect: str) -> LoadedImage:

@@ -47,6 +47,7 @@ __all__ = [
     'BuildReport',
     'LMDBWriter',
     'create_lmdb',
+    'default_workers',
     'estimate_map_size',
     'manifest',
 ]
@@ -61,12 +62,19 @@ SPARE_BYTES = 64 << 20
 LOCK_SECONDS = 2
 
 
+def default_workers() -> int:
+    """Reader processes that build fastest: one for each core beside the writer's, 8 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return min(8, (cores or 1) - 1)
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """How a database is built.
 
     Args:
-        workers: Reader processes; 0 reads in the writer's own process.
+        workers: Reader processes; 0 reads in the writer's own process. By default one for each core
+            that the writer leaves free, 8 at most.
         max_size: Images with a longer short edge are re-encoded to it; 0 stores every file as is.
         decode: Whether to decode each image fully, not just its header and end.
         batch_bytes: Bytes of one transaction.
@@ -76,10 +84,10 @@ class BuildOptions:
         progress: Whether to show a progress bar.
     """
 
-    workers: int = 4
+    workers: int = field(default_factory=default_workers)
     max_size: int = 0
     decode: bool = False
-    batch_bytes: int = 64 << 20
+    batch_bytes: int = 16 << 20
     batch_images: int = 2000
     overwrite: bool = False
     restart: bool = False

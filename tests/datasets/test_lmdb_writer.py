@@ -351,6 +351,27 @@ def test_a_killed_reader_ends_the_build_with_a_message(image_folder, tmp_path, m
         create_lmdb(image_folder, tmp_path / 'a.lmdb', options=BuildOptions(workers=2))
 
 
+@pytest.mark.parametrize('slot_bytes', [1, 1500, 1 << 16])
+@pytest.mark.parametrize('max_size', [0, 20])
+def test_images_of_any_size_come_through_shared_memory(
+    slot_bytes, max_size, image_folder, tmp_path, monkeypatch
+):
+    """None, some or all of the images fit into their places, of which there are few."""
+    folder = shutil.copytree(image_folder, tmp_path / 'train')
+    (folder / 'ant' / 'bad.JPEG').write_bytes(b'rubbish')
+    sizes = [len(data) for data in files_of(folder).values()]
+    assert min(sizes) < 1500 < max(sizes) < 1 << 16
+    listing = list_source(folder)
+    want = LMDBWriter(listing, tmp_path / 'a.lmdb', BuildOptions(0, max_size)).run()
+    monkeypatch.setattr('mmvmamba.datasets.lmdb_loading.SLOTS', 3)
+    monkeypatch.setattr('mmvmamba.datasets.lmdb_loading.SLOT_BYTES', slot_bytes)
+    got = LMDBWriter(listing, tmp_path / 'b.lmdb', BuildOptions(2, max_size)).run()
+    assert got.header == want.header
+    assert got.skipped == want.skipped != []
+    assert records_of(tmp_path / 'b.lmdb') == records_of(tmp_path / 'a.lmdb')
+    assert verify_lmdb(tmp_path / 'b.lmdb') == []
+
+
 def test_bad_sources_end_in_one_message(image_folder, tmp_path):
     with pytest.raises(SourceError, match=r'no such file or folder .*nowhere'):
         list_source(tmp_path / 'nowhere')

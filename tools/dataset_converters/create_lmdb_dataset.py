@@ -4,7 +4,6 @@ Exit codes: 0 all well, 1 images were bad (they are listed), 2 bad input, or no 
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mmvmamba.datasets.lmdb_writer import (
     BuildOptions,
     BuildReport,
     LMDBWriter,
+    default_workers,
     estimate_map_size,
 )
 
@@ -42,8 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     common.add_argument(
         '--workers',
         type=_count,
-        # On few processors, passing images between processes costs more than reading them.
-        default=min(8, os.cpu_count() - 1) if (os.cpu_count() or 1) >= 4 else 0,
+        default=default_workers(),
         metavar='N',
         help='processes that read; 0 for none (default: %(default)s)',
     )
