@@ -38,7 +38,8 @@ class EncoderDecoder(MMSegEncoderDecoder):
         counts = inputs.new_zeros(1, 1, *size)
         corners = list(window_corners(size, self.test_cfg.crop_size, self.test_cfg.stride))
         step = self.test_cfg.get('window_batch', 4)
-        metas = [{**batch_img_metas[0], 'img_shape': crop_size}]
+        # A torch.Size goes before the pad_shape of the whole image.
+        metas = [{**batch_img_metas[0], 'img_shape': torch.Size(crop_size)}]
         for group in (corners[i : i + step] for i in range(0, len(corners), step)):
             windows = [inputs[..., y : y + height, x : x + width] for y, x in group]
             outputs = self.encode_decode(torch.cat(windows), metas).split(len(inputs))

@@ -76,7 +76,7 @@ def small_segmentor(cls, window_batch):
 @pytest.mark.parametrize('window_batch', [1, 3, 100])
 def test_batched_windows_equal_one_at_a_time(size, window_batch):
     x = torch.randn(2, 3, *size)
-    metas = [dict(ori_shape=size, img_shape=size) for _ in x]
+    metas = [dict(ori_shape=size, img_shape=size, pad_shape=size) for _ in x]
     with torch.no_grad():
         want = small_segmentor(MMSegEncoderDecoder, 1).slide_inference(x, metas)
         got = small_segmentor(EncoderDecoder, window_batch).slide_inference(x, metas)
