@@ -1,41 +1,24 @@
-"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for GPUs."""
-
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""The Triton backend of the scan without a GPU, run by Triton's interpreter."""
 
 import pytest
 import torch
+from interpreter import assert_within_tolerance, run_script
 
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.ops.selective_scan.triton import unavailable_reason
 
-SCRIPT = Path(__file__).with_name('interpreted_triton.py')
 CPU = torch.device('cpu')
 
 
 def interpret(*arguments):
     """Errors by allowed errors, by case and result."""
     pytest.importorskip('triton', reason='triton is not installed')
-    environment = {**os.environ, 'PYTHONPATH': str(SCRIPT.parents[2])}
-    run = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout)
+    return run_script('interpreted_scan.py', *arguments)
 
 
 @pytest.fixture(scope='module')
 def short_cases():
     return interpret()
-
-
-def assert_within_tolerance(cases):
-    for case, errors in cases.items():
-        wrong = {name: error for name, error in errors.items() if not error <= 1}
-        assert not wrong, f'{case}: {wrong}'
 
 
 def test_interpreted_kernels_match_the_reference(short_cases):

@@ -1,24 +1,18 @@
-"""Runs the Triton backend under Triton's interpreter on the CPU; a process of its own.
+"""Runs the Triton backend of the scan under Triton's interpreter: see interpreter.py.
 
-Triton reads ``TRITON_INTERPRET`` when it is imported, and what it then compiles no longer runs on a
-GPU. ``test_selective_scan_triton.py`` starts this file and reads its output: one JSON object,
-case -> name of a result -> largest error by the allowed one. ``--long`` runs sequences of real
-length in chunks of real length instead, which takes a minute.
+``test_selective_scan_triton.py`` starts this file. ``--long`` runs sequences of real length in
+chunks of real length instead, which takes a minute.
 """
 
 import json
-import os
 import sys
 
-os.environ['TRITON_INTERPRET'] = '1'
-
 import torch
+from interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
 from scan_inputs import fast_scan, make_scan_inputs, reference_scan, run_with_grads, to_double
-from triton.runtime import interpreter
 
 from mmvmamba.ops.selective_scan import dispatch
 from mmvmamba.ops.selective_scan import triton as backend
-from mmvmamba.testing import TOLERANCES
 
 PLAIN_MAMBA = dict(directions=4, shared=('u', 'delta', 'A', 'C', 'D', 'delta_bias'))
 SOFTPLUS = dict(delta_softplus=True)
@@ -82,40 +76,11 @@ def main() -> None:
 
 def run(shape, made, options, view=lambda x: x) -> dict[str, float]:
     inputs = {name: view(x) for name, x in make_scan_inputs(*shape, **made).items()}
-    fresh = torch.Tensor.new_empty
-    torch.Tensor.new_empty = lambda *a, **k: nan_filled(fresh(*a, **k))
-    try:
+    with fresh_memory_is_nan():
         got = run_with_grads(fast_scan('triton'), inputs, **options)
-    finally:
-        torch.Tensor.new_empty = fresh
     plain = run_with_grads(reference_scan, inputs, **options)
     want = run_with_grads(reference_scan, to_double(inputs), **options)
-    return {name: error(got[name], plain[name], want[name]) for name in want}
-
-
-def nan_filled(memory: torch.Tensor) -> torch.Tensor:
-    return memory.fill_(float('nan')) if memory.is_floating_point() else memory
-
-
-def error(got: torch.Tensor, plain: torch.Tensor, want: torch.Tensor) -> float:
-    """The error by the allowed one: in half precision, twice that of plain PyTorch."""
-    assert got.shape == want.shape
-    if not torch.isfinite(got).all():
-        return float('inf')
-    found, of_plain = ((x.double() - want).abs().max() for x in (got, plain))
-    allowed = 2 * of_plain
-    if got.dtype == torch.bfloat16:
-        # The interpreter rounds to bfloat16 towards zero, which errs twice as much as a GPU does.
-        allowed = 2 * allowed
-    if got.dtype == torch.float32:
-        # It has no rounding to half to be compared with.
-        allowed = allowed + TOLERANCES[torch.float32] * want.abs().max()
-    return float(found / allowed.clamp_min(1e-30))
-
-
-def strided(x: torch.Tensor) -> torch.Tensor:
-    """The same values, with no axis contiguous."""
-    return torch.stack([x, torch.full_like(x, float('nan'))], dim=-1)[..., 0]
+    return {name: error_by_allowed(got[name], plain[name], want[name]) for name in want}
 
 
 def segments_of(length: int) -> int:
@@ -125,17 +90,6 @@ def segments_of(length: int) -> int:
     args = canonical_arguments(**inputs, z=None, delta_softplus=False, channels_last=True,
                                orders=None, order_all=True)  # fmt: skip
     return backend._plan(args, 1, 4).segments
-
-
-def accept_numpy() -> None:
-    """numpy 2.4 no longer turns arrays of one element into scalars, as Triton 3.6 expects of it."""
-    original = interpreter._patch_lang_tensor
-
-    def patch(tensor, scope):
-        original(tensor, scope)
-        scope.set_attr(tensor, '__index__', lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patch
 
 
 if __name__ == '__main__':

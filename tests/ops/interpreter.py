@@ -1,0 +1,88 @@
+"""What the scripts share that run Triton kernels under its interpreter; imported before Triton.
+
+Triton reads ``TRITON_INTERPRET`` when it is imported, and what it then compiles no longer runs on a
+GPU: such a script is a process of its own. It prints one JSON object, case -> name of a result ->
+largest error by the allowed one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from mmvmamba.testing import TOLERANCES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_script(name, *arguments):
+    """Runs a script of this folder, for a test; returns its errors by case and result."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'TRITON_INTERPRET': '1'}
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(name)), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(run.stdout)
+
+
+def assert_within_tolerance(cases):
+    for case, errors in cases.items():
+        wrong = {name: error for name, error in errors.items() if not error <= 1}
+        assert not wrong, f'{case}: {wrong}'
+
+
+@contextmanager
+def fresh_memory_is_nan():
+    """Fills fresh memory with NaN, so that a kernel which forgets to write a cell fails."""
+    fresh = torch.Tensor.new_empty
+
+    def filled(*args, **kwargs):
+        memory = fresh(*args, **kwargs)
+        return memory.fill_(float('nan')) if memory.is_floating_point() else memory
+
+    torch.Tensor.new_empty = filled
+    try:
+        yield
+    finally:
+        torch.Tensor.new_empty = fresh
+
+
+def error_by_allowed(got, plain, want):
+    """The error by the allowed one: in half precision, twice that of plain PyTorch."""
+    assert got.shape == want.shape
+    if not torch.isfinite(got).all():
+        return float('inf')
+    found, of_plain = ((x.double() - want).abs().max() for x in (got, plain))
+    allowed = 2 * of_plain
+    if got.dtype == torch.bfloat16:
+        # The interpreter rounds to bfloat16 towards zero, which errs twice as much as a GPU does.
+        allowed = 2 * allowed
+    if got.dtype == torch.float32:
+        # It has no rounding to half to be compared with.
+        allowed = allowed + TOLERANCES[torch.float32] * want.abs().max()
+    return float(found / allowed.clamp_min(1e-30))
+
+
+def strided(x):
+    """The same values, with no axis contiguous."""
+    return torch.stack([x, torch.full_like(x, float('nan'))], dim=-1)[..., 0]
+
+
+def accept_numpy():
+    """numpy 2.4 no longer turns arrays of one element into scalars, as Triton 3.6 expects of it."""
+    from triton.runtime import interpreter
+
+    original = interpreter._patch_lang_tensor
+
+    def patch(tensor, scope):
+        original(tensor, scope)
+        scope.set_attr(tensor, '__index__', lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patch

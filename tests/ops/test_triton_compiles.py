@@ -1,0 +1,114 @@
+"""Every Triton kernel of the project compiles for GPUs; needs none."""
+
+import pytest
+import torch
+
+pytest.importorskip('triton', reason='triton is not installed')
+
+from compiled_kernels import compile_for, recorded_launches
+from deform_attn_inputs import CASES, make_deform_attn_inputs
+from scan_inputs import make_scan_inputs
+
+from mmvmamba.ops.ms_deform_attn import triton as deform_attn
+from mmvmamba.ops.ms_deform_attn import triton_kernels as deform_attn_kernels
+from mmvmamba.ops.selective_scan import triton as scan
+from mmvmamba.ops.selective_scan import triton_kernels as scan_kernels
+from mmvmamba.ops.selective_scan.arguments import canonical_arguments
+from mmvmamba.ops.triton_device import interpreted
+
+pytestmark = pytest.mark.skipif(interpreted(), reason='kernels are made for the interpreter')
+
+TARGETS = [('cuda', 90), ('cuda', 80), ('hip', 'gfx942')]
+PLAIN_MAMBA = dict(directions=4, shared=('u', 'delta', 'A', 'C', 'D', 'delta_bias'))
+
+# (batch, length, dim, state), inputs, order_all: what the backbones run, and what they do not.
+SCANS = {
+    'one direction': ((8, 196, 384, 16), dict(half=torch.bfloat16), True),
+    'plain_mamba': ((2, 196, 384, 16), dict(PLAIN_MAMBA, half=torch.float16), False),
+    'vim': ((2, 197, 384, 16), dict(directions=2, shared=('u',)), True),
+    'windows': ((2, 49, 320, 8), dict(without=('D', 'delta_bias')), True),
+    'odd sizes and groups': ((2, 37, 15, 5), dict(groups=3), True),
+    'long': ((1, 3000, 64, 16), {}, True),
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Nothing that was compiled before counts."""
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+
+
+def deform_attn_launches(monkeypatch, dtype):
+    case = CASES['three levels']
+    inputs = make_deform_attn_inputs(*case)
+    inputs['value'] = inputs['value'].to(dtype)
+    arguments = (inputs['value'], case[-1], inputs['locations'], inputs['weights'])
+    grad_out = torch.ones(*inputs['value'].shape[:1], 7, 15, dtype=dtype)
+    kernels = (monkeypatch, deform_attn_kernels, deform_attn_kernels.__all__)
+    with recorded_launches(*kernels) as launches:
+        deform_attn.forward(*arguments)
+        deform_attn.backward(*arguments, grad_out)
+    return launches
+
+
+def scan_launches(monkeypatch, shape, made, order_all, with_last_state):
+    """Launches of the forward and backward pass with each of the configs that tuning tries."""
+    made = {**made, 'without': ('z', *made.get('without', ()))}
+    args = canonical_arguments(
+        **{'D': None, 'delta_bias': None, 'orders': None, **make_scan_inputs(*shape, **made)},
+        z=None, delta_softplus=True, channels_last=True, order_all=order_all,
+    )  # fmt: skip
+    state = torch.zeros(args.batch, args.directions, args.dim, args.state)
+    grad_out = torch.zeros(args.batch, args.length, args.dim, dtype=args.u.dtype)
+
+    def launch_each(kernel, args, plan, variant, configs, launch):
+        for config in configs:
+            launch(*config)
+
+    monkeypatch.setattr(scan, '_run_tuned', launch_each)
+    with recorded_launches(monkeypatch, scan_kernels, scan_kernels.__all__) as launches:
+        _, _, checkpoints = scan.forward(args, 64, with_last_state)
+        scan.forward(args, 0, False)
+        scan.backward(args, 64, checkpoints, grad_out, state if with_last_state else None)
+    return launches
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_deformable_attention_compiles(monkeypatch, dtype):
+    launches = deform_attn_launches(monkeypatch, dtype)
+    assert {launch.kernel.fn.__name__ for launch in launches} == set(deform_attn_kernels.__all__)
+    for launch in launches:
+        for target in TARGETS if dtype == torch.float32 else TARGETS[:1]:
+            assert_is_machine_code(compile_for(launch, *target), target)
+
+
+def all_scan_launches(monkeypatch, cases):
+    launches = {}
+    for number, case in enumerate(cases):
+        for launch in scan_launches(monkeypatch, *SCANS[case], with_last_state=number % 2 == 1):
+            launches.setdefault(launch.key(), launch)
+    return list(launches.values())
+
+
+def test_selective_scan_compiles(monkeypatch):
+    """The first config of each kernel; the slow test compiles all."""
+    launches = all_scan_launches(monkeypatch, ['long'])
+    first = {}
+    for launch in launches:
+        first.setdefault(launch.kernel.fn.__name__, launch)
+    assert first.keys() == set(scan_kernels.__all__)
+    for launch in first.values():
+        assert_is_machine_code(compile_for(launch, *TARGETS[0]), TARGETS[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', SCANS)
+def test_every_config_of_the_selective_scan_compiles(monkeypatch, case):
+    launches = all_scan_launches(monkeypatch, [case])
+    assert len(launches) >= len(scan.FORWARD_CONFIGS) + len(scan.BACKWARD_CONFIGS)
+    for launch in launches:
+        assert_is_machine_code(compile_for(launch, *TARGETS[0]), TARGETS[0])
+
+
+def assert_is_machine_code(compiled, target):
+    assert len(compiled.asm['cubin' if target[0] == 'cuda' else 'hsaco']) > 1000
