@@ -16,9 +16,12 @@ from mmvmamba.testing import GoldenCase, assert_close
 ROOT = Path(__file__).parents[3]
 
 
-def build(config):
+def build(config, **backbone):
     init_default_scope('mmseg')
     model = Config.fromfile(ROOT / 'configs' / 'seg' / config).model
+    model.backbone.update(backbone)
+    if model.get('neck'):
+        model.neck.norm_cfg = dict(type='BN')
     # SyncBN counts over processes; one process evaluates it as BN.
     for head in (model.decode_head, model.auxiliary_head):
         head.norm_cfg = dict(type='BN')
@@ -46,6 +49,58 @@ def test_official_upernet_keys_are_those_of_the_config(arch):
         segmentor = build(f'{arch}_upernet.py')
     keys = {key: list(value.shape) for key, value in segmentor.state_dict().items()}
     assert keys == case.spec['keys']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('config', 'family', 'case'),
+    [
+        ('vim_t_upernet_60k.py', 'vim', 'seg_vim_tiny_512'),
+        ('vim_s_upernet_60k.py', 'vim', 'seg_vim_small_512'),
+        ('mambavision_t_upernet_160k.py', 'mambavision', 'downstream_seg_T_512x512'),
+    ],
+    ids=['vim_t', 'vim_s', 'mambavision_t'],
+)
+def test_features_of_the_config_match_official_numbers(config, family, case):
+    case = GoldenCase(ROOT / 'tests' / 'golden' / family / case)
+    # The numbers of Vim-S were made with the default that its code had when it was published.
+    segmentor = build(config, **({'use_divide_out': False} if 'vim_s' in config else {})).eval()
+    parts = {'fpn': {}, '': {}}
+    for name, value in case.state_dict().items():
+        # Official files hold a final norm that Vim's segmentors never use.
+        if name != 'norm_f.weight':
+            parts['fpn' if name.startswith('fpn') else ''][name] = value.float()
+    modules = {'': segmentor.backbone, 'fpn': segmentor.neck if segmentor.with_neck else None}
+    for name, state in parts.items():
+        module = modules[name]
+        if module is None:
+            assert not state
+            continue
+        # The cases leave rotation tables as the constructor makes them.
+        own = {n: x for n, x in module.state_dict().items() if 'freqs_' in n or 'num_batches' in n}
+        module.load_state_dict({**state, **own})
+    with torch.no_grad():
+        for i, level in enumerate(segmentor.extract_feat(case.input().float())):
+            case.check(f'out{i}', level)
+
+
+# Sizes that neither the patches nor the windows divide.
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+@pytest.mark.parametrize('family', ['plain_mamba', 'vim', 'mambavision', 'mambaout'])
+def test_every_family_takes_sizes_that_are_not_square(family, mode):
+    init_default_scope('mmseg')
+    config = Config.fromfile(ROOT / f'configs/toy/seg_{family}.py').model
+    config.test_cfg = dict(mode=mode, crop_size=(64, 80), stride=(40, 50))
+    torch.manual_seed(0)
+    segmentor = MMSEG_MODELS.build(config).eval()
+    for size in ((75, 131), (130, 50), (96, 96)):
+        data = dict(inputs=[torch.randint(0, 255, (3, *size), dtype=torch.uint8)])
+        with torch.no_grad():
+            (sample,) = segmentor.test_step(data)
+        assert sample.pred_sem_seg.shape == size
+        assert sample.seg_logits.shape == size
+        assert sample.seg_logits.data.isfinite().all()
+        assert sample.seg_logits.data.std() > 0
 
 
 def small_segmentor(cls, window_batch):
