@@ -73,7 +73,7 @@ toy = dict(
     optim_wrapper=dict(
         _delete_=True,
         type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
+        optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01),
         clip_grad=dict(max_norm=1.0),
     ),
     param_scheduler=[
