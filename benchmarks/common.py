@@ -23,6 +23,7 @@ __all__ = [
     'PartTimes',
     'add_run_arguments',
     'command_line',
+    'gpu_median_ms',
     'machine',
     'markdown_table',
     'measure',
@@ -30,6 +31,7 @@ __all__ = [
     'peak_memory',
     'processor',
     'set_threads',
+    'show_ms',
     'spread',
     'synchronize',
     'take_turns',
@@ -82,6 +84,26 @@ def take_turns(
         for number in reversed(numbers) if len(times[0]) % 2 else numbers:
             times[number].append(measure(runs[number], device))
     return times
+
+
+def gpu_median_ms(run: Run, repeats: int, warmups: int = 10) -> float:
+    """Median milliseconds of a call on a GPU, by its own clock: launching does not count."""
+    for _ in range(warmups):
+        run()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return median(times)
+
+
+def show_ms(value: float | None) -> str:
+    """A cell of a table; None is a case that could not run."""
+    return 'not measured' if value is None else f'{value:.3f}' if value < 100 else f'{value:.0f}'
 
 
 def median(times: Sequence[float]) -> float:

@@ -10,11 +10,14 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
 tests=("$python" -m pytest -q -m gpu tests)
 scan=("$python" benchmarks/gpu_selective_scan.py)
+attention=("$python" benchmarks/gpu_deform_attn.py)
 models=("$python" benchmarks/backbones.py --device cuda --dtype bfloat16 --batch 1 64)
+detectors=("$python" benchmarks/detectors.py --real --device cuda --dtype bfloat16)
 
 case "${1:-}" in
     --dry-run)
-        printf '%s\n' "${tests[*]}" "${scan[*]} > $report" "${models[*]} >> $report"
+        printf '%s\n' "${tests[*]}" "${scan[*]} > $report" "${attention[*]} >> $report" \
+            "${models[*]} >> $report" "${detectors[*]} >> $report"
         exit 0
         ;;
     '') ;;
@@ -35,10 +38,12 @@ trap 'rm -f "$draft"' EXIT
 {
     printf '# On a GPU\n\nWritten by benchmarks/gpu.sh.\n\n## Selective scan\n\n'
     "${scan[@]}"
-    if [[ -f benchmarks/backbones.py ]]; then
-        printf '\n## Backbones\n\n'
-        "${models[@]}"
-    fi
+    printf '\n## Deformable attention\n\n'
+    "${attention[@]}"
+    printf '\n## Backbones\n\n'
+    "${models[@]}"
+    printf '\n## Detectors\n\n'
+    "${detectors[@]}"
 } > "$draft"
 cat "$draft" > "$report"
 echo "wrote $report"

@@ -5,9 +5,9 @@ python benchmarks/gpu_selective_scan.py
 
 import argparse
 import datetime
-from collections.abc import Callable
 
 import torch
+from common import gpu_median_ms, show_ms
 
 from mmvmamba.ops.selective_scan import available_backends, selective_scan
 
@@ -46,10 +46,10 @@ def main() -> None:
             pair = [
                 found[name][index] if name in found else None for name in ('triton', 'mamba_ssm')
             ]
-            cells += [show(x) for x in pair]
+            cells += [show_ms(x) for x in pair]
             cells.append('not measured' if None in pair else f'{pair[1] / pair[0]:.2f}')
         cells += [
-            show(found[name][2] if name in found else None) for name in ('triton', 'mamba_ssm')
+            show_ms(found[name][2] if name in found else None) for name in ('triton', 'mamba_ssm')
         ]
         print('| ' + ' | '.join(cells) + ' |', flush=True)
 
@@ -82,30 +82,12 @@ def measure(backend: str, shape: tuple[int, ...], repeats: int) -> tuple[float, 
         torch.autograd.grad(forward(), list(leaves.values()), upstream)
 
     with torch.no_grad():
-        forward_ms = median_ms(forward, repeats)
-    both_ms = median_ms(both, repeats)
+        forward_ms = gpu_median_ms(forward, repeats)
+    both_ms = gpu_median_ms(both, repeats)
     torch.cuda.reset_peak_memory_stats()
     both()
     torch.cuda.synchronize()
     return forward_ms, both_ms, torch.cuda.max_memory_allocated() / 2**20
-
-
-def median_ms(run: Callable[[], object], repeats: int) -> float:
-    for _ in range(10):
-        run()
-    times = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return sorted(times)[len(times) // 2]
-
-
-def show(value: float | None) -> str:
-    return 'not measured' if value is None else f'{value:.3f}' if value < 100 else f'{value:.0f}'
 
 
 if __name__ == '__main__':
