@@ -13,7 +13,7 @@ toy_dataset = dict(
     data_root=toy_root,
     metainfo=dict(
         classes=('background', 'disc', 'square', 'triangle', 'cross'),
-        palette=[(128, 128, 128), (255, 90, 60), (60, 160, 255), (70, 220, 110), (240, 200, 40)],
+        palette=[(128, 128, 128), (255, 90, 60), (60, 160, 255), (70, 220, 110), (190, 90, 255)],
     ),
     img_suffix='.jpg',
     seg_map_suffix='.png',

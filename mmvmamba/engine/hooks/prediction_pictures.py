@@ -3,13 +3,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, PixelData
+from mmengine.structures import BaseDataElement
 
-from mmvmamba.engine.drawing import draw_instances, enlargement, side_by_side
+from mmvmamba.engine.drawing import draw_instances, draw_regions, enlargement, side_by_side
 from mmvmamba.registry import HOOKS
 
 __all__ = ['PredictionPicturesHook']
@@ -66,10 +65,11 @@ class PredictionPicturesHook(Hook):
             picture = self._instances(runner, image, sample.cpu(), factor)
             cv2.imwrite(str(out_file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             return
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         if 'pred_sem_seg' in sample:
-            self._draw_segmentation(runner, image, sample, out_file)
+            picture = self._regions(runner, image, sample, factor)
+            cv2.imwrite(str(out_file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             return
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         # Class folders may hold files of the same name.
         out_file = self.out_dir / f'{path.parent.name}_{path.stem}.png'
         classes = runner.test_dataloader.dataset.metainfo['classes']
@@ -92,18 +92,21 @@ class PredictionPicturesHook(Hook):
             }
         )
 
-    def _draw_segmentation(
-        self, runner: Runner, image: np.ndarray, sample: BaseDataElement, out_file: Path
-    ) -> None:
-        sample = sample.cpu().clone()
-        height, width = image.shape[:2]
-        for name in ('pred_sem_seg', 'gt_sem_seg'):
-            if name in sample:
-                labels = getattr(sample, name).data[0].numpy().astype(np.uint8)
-                labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-                setattr(
-                    sample, name, PixelData(data=torch.as_tensor(labels[None], dtype=torch.long))
+    def _regions(
+        self, runner: Runner, image: np.ndarray, sample: BaseDataElement, factor: int
+    ) -> np.ndarray:
+        meta = runner.test_dataloader.dataset.metainfo
+        titles = {'ground truth': 'gt_sem_seg', 'prediction': 'pred_sem_seg'}
+        return side_by_side(
+            {
+                title: draw_regions(
+                    image,
+                    sample.get(name).data[0].cpu().numpy(),
+                    meta['classes'],
+                    meta['palette'],
+                    factor,
                 )
-        runner.visualizer.add_datasample(
-            out_file.stem, image, data_sample=sample, out_file=str(out_file)
+                for title, name in titles.items()
+                if name in sample
+            }
         )
