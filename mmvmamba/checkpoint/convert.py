@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .family import Family
+from .family import Family, Style
 from .mambaout import MAMBAOUT
 from .mambavision import MAMBAVISION
 from .plain_mamba import PLAIN_MAMBA
@@ -148,36 +148,28 @@ def _strip_wrappers(keys: list[str]) -> Names:
 
 def _our_names(keys: list[str], source: str) -> tuple[str | None, str, Names]:
     """The family, the style of the file, and our name of every key: None for a dropped one."""
-    backbone = [key.removeprefix('backbone.') for key in keys if key.startswith('backbone.')]
-    if not backbone:
-        return _names_of_official(keys, source)
     for family in FAMILIES.values():
-        if family.owns_backbone(backbone):
+        style = family.style_of(keys)
+        if style is not None:
+            return family.name, style.name, _names_by_style(keys, family, style, source)
+    backbone = [key.removeprefix('backbone.') for key in keys if key.startswith('backbone.')]
+    for family in FAMILIES.values():
+        if backbone and family.owns_backbone(backbone):
             unwanted = {key for key in keys if any(re.match(p, key) for p in family.dropped)}
             names = {key: None if key in unwanted else key for key in keys}
             return family.name, 'openmmlab', names
-    # Vim's detectors were trained with detectron2, whose names of necks and heads are others.
-    start = 'backbone.net.'
-    if VIM.owns_backbone([key.removeprefix('net.') for key in backbone]):
-        names = {key: key.replace(start, 'backbone.', 1) for key in keys if key.startswith(start)}
-        return VIM.name, 'detectron2', dict.fromkeys(keys) | names
-    return None, 'openmmlab', {key: key for key in keys}
+    return None, 'openmmlab' if backbone else 'unknown', {key: key for key in keys}
 
 
-def _names_of_official(keys: list[str], source: str) -> tuple[str | None, str, Names]:
-    for family in FAMILIES.values():
-        style = family.style_of(keys)
-        if style is None:
-            continue
-        names = style.new_names(keys)
-        unknown = [key for key in keys if key not in names]
-        if unknown:
-            raise CheckpointError(
-                f'{source} looks like {family.name} weights ({style.name} layout), but no rule '
-                f'explains {_some(unknown)}'
-            )
-        return family.name, style.name, names
-    return None, 'unknown', {key: key for key in keys}
+def _names_by_style(keys: list[str], family: Family, style: Style, source: str) -> Names:
+    names = style.new_names(keys)
+    unknown = [key for key in keys if key not in names]
+    if unknown:
+        raise CheckpointError(
+            f'{source} looks like {family.name} weights ({style.name} layout), but no rule '
+            f'explains {_some(unknown)}'
+        )
+    return names
 
 
 def _some(keys: Iterable[str], count: int = 6) -> str:

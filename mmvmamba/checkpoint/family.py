@@ -17,7 +17,7 @@ ADAPTER_KEYS = r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)'
 
 @dataclass(frozen=True)
 class Style:
-    """One way in which the classification files of a family name their keys.
+    """One way in which the official files of a family name their keys.
 
     Args:
         name: Who writes files like this.
@@ -52,7 +52,7 @@ class Family:
     Args:
         name: Lower-case name, the first part of the model names.
         backbones: Class names of its backbones.
-        styles: Styles of its classification files.
+        styles: Styles of its official files, besides those that have our names.
         backbone_marks: Backbone keys, without a prefix, that tell its detectors and segmentors.
         head_only: Patterns of backbone keys that only classification uses; a backbone without them
             may leave them out.
@@ -70,7 +70,7 @@ class Family:
     dropped: tuple[str, ...] = ()
 
     def style_of(self, keys: Collection[str]) -> Style | None:
-        """The style of a classification file with these keys, None if it is none of this family."""
+        """The style of an official file with these keys, None if it is none of this family."""
         return next((style for style in self.styles if style.matches(keys)), None)
 
     def owns_backbone(self, keys: Collection[str]) -> bool:

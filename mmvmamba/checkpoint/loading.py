@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from .convert import Converted, convert, family_of_backbone
+from .convert import FAMILIES, Converted, convert, family_of_backbone
 from .safe_load import CheckpointError, read_checkpoint
 from .sources import locate
 
@@ -105,7 +105,13 @@ def load_model(
     if left:
         state |= {key: own[key] for key in left}
         print_log(f'{weights.source}: {_some(left)} not loaded, of another size', 'current')
-    _fit_and_load(model, state, weights.source, (), ())
+    unused: tuple[str, ...] = ()
+    if weights.family in FAMILIES and not any(key.startswith('head.') for key in own):
+        # Files of detectors and segmentors hold what their backbones have from classification.
+        unused = tuple(rf'backbone\.{key}' for key in FAMILIES[weights.family].head_only)
+    left_out, _ = _fit_and_load(model, state, weights.source, unused, ())
+    if left_out:
+        print_log(f'{weights.source}: not used: {_some(left_out)}', 'current')
 
 
 def load_backbone(
