@@ -2,13 +2,17 @@
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
+from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
 from mmvmamba.checkpoint import load_converted, load_model
@@ -208,9 +212,16 @@ def get_predictor(
             'mmvmamba.list_models(pretrained=True) names the models that have'
         )
     check_checkpoint(weights)
+    with _quiet():
+        return _build(model, config, weights, device, score_thr)
+
+
+def _build(
+    name: str, config: Config | None, weights: str, device: str | None, score_thr: float
+) -> Predictor:
     task = 'classification' if config is None else task_of(config)
     if task == 'classification':
-        return _classifier(model, config, weights, device, score_thr)
+        return _classifier(name, config, weights, device, score_thr)
     if task == 'detection':
         from mmdet.apis import DetInferencer
 
@@ -257,6 +268,20 @@ def _classifier(
         model._dataset_meta = converted.meta.get('dataset_meta', {})
     inferencer = ImageClassificationInferencer(model, device=device)
     return Classifier(inferencer, dict(classes=inferencer.classes), score_thr)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out what the toolboxes say about settings that matter in training alone."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _palette(palette: object, count: int) -> Sequence[Sequence[int]]:

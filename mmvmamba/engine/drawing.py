@@ -16,7 +16,7 @@ HEADER = 24
 BACKGROUND = (30, 30, 30)
 INK = (235, 235, 235)
 # Pictures whose shorter side is above this number of pixels get larger text and thicker lines.
-NORMAL_SIDE = 600
+NORMAL_SIDE = 450
 ROW = 20
 
 
