@@ -115,3 +115,10 @@ def test_no_images():
     )
     assert torch.equal(grads[1], torch.zeros_like(weight))
     assert torch.equal(grads[2], torch.zeros_like(bias))
+
+
+def test_geometry_of_other_names_is_refused():
+    x, offset, _, weight, _ = make_inputs(*GEOMETRIES[0]).values()
+    none = x.new_empty(0)
+    with pytest.raises(TypeError, match='kernel_h'):
+        mmcv_ops.deform_conv_forward(x, weight, offset, none, none, none, kernel_h=2)

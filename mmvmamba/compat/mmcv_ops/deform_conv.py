@@ -1,21 +1,73 @@
 """Deformable convolution, first and modulated form, over torchvision's operator.
 
 https://arxiv.org/abs/1703.06211 and https://arxiv.org/abs/1811.11168. Offsets are pairs (y, x) for
-each kernel position, group by group, in mmcv and torchvision alike. mmcv's scratch buffers and its
-``im2col_step`` stay unused.
+each kernel position, group by group, in mmcv and torchvision alike. mmcv passes the geometry by
+name, the same names to the forward and the backward of a form: ``**geometry`` is ``PlainGeometry``
+or ``ModulatedGeometry``, which refuse any other name. Its scratch buffers stay unused.
 """
+
+from typing import NamedTuple
 
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
 __all__ = [
+    'ModulatedGeometry',
+    'PlainGeometry',
     'deform_conv_backward_input',
     'deform_conv_backward_parameters',
     'deform_conv_forward',
     'modulated_deform_conv_backward',
     'modulated_deform_conv_forward',
 ]
+
+
+class PlainGeometry(NamedTuple):
+    """Kernel width and height, strides, paddings, dilations, groups of the convolution, groups of
+    channels that share offsets, and the images that mmcv's kernel takes at a time, unused."""
+
+    kW: int
+    kH: int
+    dW: int
+    dH: int
+    padW: int
+    padH: int
+    dilationW: int
+    dilationH: int
+    group: int
+    deformable_group: int
+    im2col_step: int
+
+    def arguments(self) -> tuple[int, ...]:
+        """In the order of torchvision's operator."""
+        return (
+            *(self.dH, self.dW, self.padH, self.padW),
+            *(self.dilationH, self.dilationW, self.group, self.deformable_group),
+        )
+
+
+class ModulatedGeometry(NamedTuple):
+    """As ``PlainGeometry``; offsets and masks are shared, and ``bias`` may be there or not."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+    dilation_h: int
+    dilation_w: int
+    group: int
+    deformable_group: int
+    with_bias: bool
+
+    def arguments(self) -> tuple[int, ...]:
+        """In the order of torchvision's operator."""
+        return (
+            *(self.stride_h, self.stride_w, self.pad_h, self.pad_w),
+            *(self.dilation_h, self.dilation_w, self.group, self.deformable_group),
+        )
 
 
 def deform_conv_forward(
@@ -25,17 +77,7 @@ def deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Fill ``output`` with the convolution of ``input`` sampled at the kernel places + ``offset``.
 
@@ -46,21 +88,13 @@ def deform_conv_forward(
         output: (batch, out channels, out height, out width), written.
         columns: scratch, unused.
         ones: scratch, unused.
-        kW: kernel width.
-        kH: kernel height.
-        dW: horizontal stride.
-        dH: vertical stride.
-        padW: horizontal padding.
-        padH: vertical padding.
-        dilationW: horizontal dilation.
-        dilationH: vertical dilation.
-        group: groups of the convolution.
-        deformable_group: groups of channels that share offsets.
-        im2col_step: unused.
+        **geometry: ``PlainGeometry``.
     """
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(weight))
-    output.copy_(_forward(input, weight, offset, mask, bias, geometry, modulated=False))
+    arguments = PlainGeometry(**geometry).arguments()
+    mask, bias = _no_mask_and_bias(input, weight)
+    output.copy_(
+        torch.ops.torchvision.deform_conv2d(input, weight, offset, mask, bias, *arguments, False)
+    )
 
 
 def deform_conv_backward_input(
@@ -71,22 +105,10 @@ def deform_conv_backward_input(
     grad_offset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Fill ``grad_input`` and ``grad_offset``; the other arguments are those of the forward."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(weight))
-    grads = _backward(grad_output, input, weight, offset, mask, bias, geometry, modulated=False)
+    grads = _plain_gradients(grad_output, input, weight, offset, PlainGeometry(**geometry))
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[2])
 
@@ -98,25 +120,13 @@ def deform_conv_backward_parameters(
     grad_weight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Add ``scale`` times the weight's gradient to ``grad_weight``."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(grad_weight))
     # The weight's gradient does not depend on the weight, which mmcv does not pass.
     weight = torch.zeros_like(grad_weight)
-    grads = _backward(grad_output, input, weight, offset, mask, bias, geometry, modulated=False)
+    grads = _plain_gradients(grad_output, input, weight, offset, PlainGeometry(**geometry))
     grad_weight.add_(grads[1], alpha=scale)
 
 
@@ -129,17 +139,7 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
-    with_bias: bool,
+    **geometry: int,
 ) -> None:
     """Like :func:`deform_conv_forward`, each sample multiplied by its entry in ``mask``.
 
@@ -152,24 +152,15 @@ def modulated_deform_conv_forward(
         mask: (batch, deformable_group * kernel_h * kernel_w, out height, out width).
         output: (batch, out channels, out height, out width), written.
         columns: scratch, unused.
-        kernel_h: kernel height.
-        kernel_w: kernel width.
-        stride_h: vertical stride.
-        stride_w: horizontal stride.
-        pad_h: vertical padding.
-        pad_w: horizontal padding.
-        dilation_h: vertical dilation.
-        dilation_w: horizontal dilation.
-        group: groups of the convolution.
-        deformable_group: groups of channels that share offsets and masks.
-        with_bias: whether ``bias`` is there.
+        **geometry: ``ModulatedGeometry``.
     """
-    geometry = (
-        *(stride_h, stride_w, pad_h, pad_w),
-        *(dilation_h, dilation_w, group, deformable_group),
+    sizes = ModulatedGeometry(**geometry)
+    bias = bias if sizes.with_bias else input.new_zeros(len(weight))
+    output.copy_(
+        torch.ops.torchvision.deform_conv2d(
+            input, weight, offset, mask, bias, *sizes.arguments(), True
+        )
     )
-    bias = bias if with_bias else input.new_zeros(len(weight))
-    output.copy_(_forward(input, weight, offset, mask, bias, geometry, modulated=True))
 
 
 def modulated_deform_conv_backward(
@@ -186,56 +177,29 @@ def modulated_deform_conv_backward(
     grad_offset: Tensor,
     grad_mask: Tensor,
     grad_output: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
-    with_bias: bool,
+    **geometry: int,
 ) -> None:
     """Fill the five gradients; the other arguments are those of the forward."""
-    geometry = (
-        *(stride_h, stride_w, pad_h, pad_w),
-        *(dilation_h, dilation_w, group, deformable_group),
+    sizes = ModulatedGeometry(**geometry)
+    full_bias = bias if sizes.with_bias else input.new_zeros(len(weight))
+    grads = torch.ops.torchvision._deform_conv2d_backward(
+        grad_output, input, weight, offset, mask, full_bias, *sizes.arguments(), True
     )
-    full_bias = bias if with_bias else input.new_zeros(len(weight))
-    grads = _backward(grad_output, input, weight, offset, mask, full_bias, geometry, modulated=True)
     outputs = (grad_input, grad_weight, grad_offset, grad_mask, grad_bias)
     for output, grad in zip(outputs, grads, strict=True):
-        if output is not grad_bias or with_bias:
+        if output is not grad_bias or sizes.with_bias:
             output.copy_(grad)
 
 
-def _forward(
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    bias: Tensor,
-    geometry: tuple[int, ...],
-    modulated: bool,
-) -> Tensor:
-    return torch.ops.torchvision.deform_conv2d(
-        input, weight, offset, mask, bias, *geometry, modulated
-    )
-
-
-def _backward(
-    grad_output: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    bias: Tensor,
-    geometry: tuple[int, ...],
-    modulated: bool,
+def _plain_gradients(
+    grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, geometry: PlainGeometry
 ) -> tuple[Tensor, ...]:
-    """Gradients of input, weight, offset, mask and bias."""
+    """Gradients of input, weight and offset, followed by those of nothing."""
+    mask, bias = _no_mask_and_bias(input, weight)
     return torch.ops.torchvision._deform_conv2d_backward(
-        grad_output, input, weight, offset, mask, bias, *geometry, modulated
+        grad_output, input, weight, offset, mask, bias, *geometry.arguments(), False
     )
+
+
+def _no_mask_and_bias(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return input.new_zeros(len(input), 1), input.new_zeros(len(weight))
