@@ -10,6 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # A resumed run draws the same random numbers as one that was not stopped.
     step_seed=dict(type='mmvmamba.StepSeedHook'),
+    finite_weights=dict(type='mmvmamba.FiniteWeightsHook'),
 )
 
 env_cfg = dict(

@@ -1,5 +1,11 @@
 from .finite_amp import FiniteAmpOptimWrapper
-from .hooks import ClassCheckHook, LabelRangeHook, PredictionPicturesHook, StepSeedHook
+from .hooks import (
+    ClassCheckHook,
+    FiniteWeightsHook,
+    LabelRangeHook,
+    PredictionPicturesHook,
+    StepSeedHook,
+)
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .metrics import CocoMetric
 from .runner import Runner, latest_checkpoint
@@ -9,6 +15,7 @@ __all__ = [
     'ClassCheckHook',
     'CocoMetric',
     'FiniteAmpOptimWrapper',
+    'FiniteWeightsHook',
     'LabelRangeHook',
     'LayerDecayOptimWrapperConstructor',
     'PredictionPicturesHook',

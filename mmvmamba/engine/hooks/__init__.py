@@ -1,6 +1,13 @@
 from .class_check import ClassCheckHook
+from .finite_weights import FiniteWeightsHook
 from .label_range import LabelRangeHook
 from .prediction_pictures import PredictionPicturesHook
 from .step_seed import StepSeedHook
 
-__all__ = ['ClassCheckHook', 'LabelRangeHook', 'PredictionPicturesHook', 'StepSeedHook']
+__all__ = [
+    'ClassCheckHook',
+    'FiniteWeightsHook',
+    'LabelRangeHook',
+    'PredictionPicturesHook',
+    'StepSeedHook',
+]
