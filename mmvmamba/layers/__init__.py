@@ -1,6 +1,7 @@
 from .attention import Attention
 from .bidirectional_mamba import BidirectionalMamba
 from .drop_path import drop_path, drop_path_rates
+from .layer_scale import layer_scale_parameter
 from .mlp import MLP
 from .norm import LayerNorm2d, build_norm2d
 from .position_embedding import (
@@ -30,6 +31,7 @@ __all__ = [
     'init_dt_proj_',
     'initial_A_log',
     'insert_tokens',
+    'layer_scale_parameter',
     'remove_tokens',
     'resize_position_embedding',
     'resize_position_grid',

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmvmamba.ops.selective_scan import selective_scan
 
+from .layer_scale import layer_scale_parameter
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
 __all__ = ['BidirectionalMamba', 'causal_conv1d']
@@ -103,9 +104,7 @@ class BidirectionalMamba(nn.Module):
             self.dt_proj_b = nn.Linear(self.dt_rank, inner_dims)
             self.D_b = nn.Parameter(torch.ones(inner_dims))
         self.out_proj = nn.Linear(inner_dims, embed_dims, bias=False)
-        self.gamma = None
-        if layer_scale is not None:
-            self.gamma = nn.Parameter(torch.full((embed_dims,), float(layer_scale)))
+        self.gamma = layer_scale_parameter(layer_scale, embed_dims)
 
         init_dt_proj_(self.dt_proj)
         if scan == 'v2' and use_backward_dt_init:

@@ -19,9 +19,11 @@ from mmvmamba.layers import (
     drop_path_rates,
     init_dt_proj_,
     initial_A_log,
+    layer_scale_parameter,
     resolve_dt_rank,
 )
 from mmvmamba.ops.selective_scan import selective_scan
+from mmvmamba.ops.windows import window_partition, window_reverse
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, resolve_arch, resolve_out_indices
@@ -30,25 +32,6 @@ __all__ = ['MambaVision']
 
 NUM_STAGES = 4
 RunBlock = Callable[..., Tensor]
-
-
-def window_partition(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Cuts ``(N, C, H, W)`` into windows, row by row: ``(N * windows, L, C)``."""
-    batch, channels, height, width = x.shape
-    x = x.view(batch, channels, height // window[0], window[0], width // window[1], window[1])
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, window[0] * window[1], channels)
-
-
-def window_reverse(tokens: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of ``window_partition``: puts windows together into maps of the given size."""
-    rows, columns = size[0] // window[0], size[1] // window[1]
-    x = tokens.view(-1, rows, columns, *window, tokens.shape[-1])
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(-1, tokens.shape[-1], *size)
-
-
-def layer_scale_parameter(initial: float | None, dim: int) -> nn.Parameter | None:
-    """Factors on the channels of a residual branch, or None where a model has none."""
-    return None if initial is None else nn.Parameter(torch.full((dim,), float(initial)))
 
 
 class PatchEmbed(nn.Module):

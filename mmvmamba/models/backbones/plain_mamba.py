@@ -16,6 +16,7 @@ from mmvmamba.layers import (
     drop_path_rates,
     init_dt_proj_,
     initial_A_log,
+    layer_scale_parameter,
     resize_position_grid,
     resolve_dt_rank,
 )
@@ -115,9 +116,7 @@ class PlainMambaMixer(nn.Module):
         # One row for each way a token is reached: start, right, left, up, down.
         self.direction_Bs = nn.Parameter(nn.init.trunc_normal_(torch.empty(5, d_state), std=0.02))
         self.out_proj = nn.Linear(inner_dims, embed_dims)
-        self.gamma = None
-        if layer_scale is not None:
-            self.gamma = nn.Parameter(torch.full((embed_dims,), layer_scale))
+        self.gamma = layer_scale_parameter(layer_scale, embed_dims)
         init_dt_proj_(self.dt_proj)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

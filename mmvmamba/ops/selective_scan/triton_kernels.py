@@ -3,7 +3,7 @@
 A program owns ``DIMS`` channels of one batch element and direction and keeps their states in
 float32 registers. It walks the sequence in tiles of ``STEPS`` steps: a tile is loaded at once,
 coalesced, then scanned step by step. Tiles are ``(STEPS, DIMS, STATE)``; a thread holds all steps
-of its few states, so ``_pick`` and ``_put`` only name registers and cost nothing.
+of its few states, so ``pick`` and ``put`` only name registers and cost nothing.
 
 Shared by all kernels: tensors lie as in ``ScanArgs``, and ``u_k`` is the stride of ``u`` along the
 directions (0 where they share it), ``_b`` along batch, ``_t`` length, ``_d`` dim, ``_g`` groups,
@@ -15,103 +15,26 @@ programs, a *chunk* the steps between two checkpoints (segments end where chunks
 import triton
 import triton.language as tl
 
+from .triton_functions import (
+    LN2,
+    LOG2E,
+    load,
+    pick,
+    place_at,
+    put,
+    raw_delta,
+    sigmoid,
+    spread,
+    step_size,
+    tokens_at,
+)
+
 __all__ = [
     'selective_scan_bwd_kernel',
     'selective_scan_carry_kernel',
     'selective_scan_fwd_kernel',
     'selective_scan_segment_kernel',
 ]
-
-LOG2E = tl.constexpr(1.4426950408889634)
-LN2 = tl.constexpr(0.6931471805599453)
-
-
-@triton.jit
-def _pick(tile, index, i):
-    """Row i of a tile, as a tile of one row."""
-    # Unlike 0.0, -0.0 is neutral for every x, so the compiler can drop the sum.
-    return tl.sum(tl.where(index == i, tile, -0.0), axis=0, keep_dims=True)
-
-
-@triton.jit
-def _put(tile, index, i, row):
-    """The tile with its row i replaced."""
-    return tl.where(index == i, row, tile)
-
-
-@triton.jit
-def _spread(x, y, STEPS: tl.constexpr, DIMS: tl.constexpr):
-    """Two ``(STEPS, DIMS)`` tiles as ``(STEPS, DIMS, 1)``, ready to meet the states.
-
-    The way through join and split makes the compiler finish both tiles where each element is held
-    once. Left alone, it repeats their computation (the softplus) in every thread that needs them.
-    """
-    pair = tl.reshape(tl.reshape(tl.join(x, y), [1, STEPS, DIMS, 2]), [STEPS, DIMS, 2])
-    x, y = tl.split(pair)
-    return x[:, :, None], y[:, :, None]
-
-
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)), precise for small results too; in float32 it equals x from 20 on."""
-    # log1p(w) = 2 artanh(w / (2 + w)), w <= 1.
-    w = tl.exp(-tl.abs(x))
-    s = w / (2.0 + w)
-    q = s * s
-    series = 0.06666666667 * q + 0.07692307692
-    series = series * q + 0.09090909091
-    series = series * q + 0.11111111111
-    series = series * q + 0.14285714286
-    series = series * q + 0.2
-    series = series * q + 0.33333333333
-    series = series * q + 1.0
-    return tl.maximum(x, 0.0) + 2.0 * s * series
-
-
-@triton.jit
-def _sigmoid(x):
-    w = tl.exp(-tl.abs(x))
-    return tl.where(x >= 0.0, 1.0, w) / (1.0 + w)
-
-
-@triton.jit
-def _load(pointer, offsets, mask):
-    return tl.load(pointer + offsets, mask=mask, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _tokens(orders, k, t, inside, length):
-    """The tokens that direction k visits at steps t."""
-    token = k * 0 + t  # 64 bits wide; under the interpreter t is a plain int
-    if orders is not None:
-        token = tl.load(orders + k * length + t, mask=inside, other=0)
-    return token
-
-
-@triton.jit
-def _place(orders, k, t, inside, length, ORDER_ALL: tl.constexpr):
-    """Where delta, B and C keep steps t."""
-    place = k * 0 + t
-    if ORDER_ALL:
-        place = _tokens(orders, k, t, inside, length)
-    return place
-
-
-@triton.jit
-def _raw_delta(delta, delta_bias, place, inside, d, d_in, delta_t, delta_d, bias_d):
-    mask = inside[:, None] & d_in[None, :]
-    raw = _load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
-    if delta_bias is not None:
-        raw += _load(delta_bias, d * bias_d, d_in)[None, :]
-    return raw
-
-
-@triton.jit
-def _delta(raw, mask, SOFTPLUS: tl.constexpr):
-    """Steps outside get 0: they leave the state as it is."""
-    if SOFTPLUS:
-        raw = _softplus(raw)
-    return tl.where(mask, raw, 0.0)
 
 
 @triton.jit
@@ -150,10 +73,10 @@ def selective_scan_fwd_kernel(
     kdn_in = dn_in & (which < SHARED)
     row = b * directions + k0 + which
 
-    A2 = _load(A, k0 * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+    A2 = load(A, k0 * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
     states = tl.zeros([SHARED_PADDED, DIMS, STATE], tl.float32)
     if start_states is not None:
-        states = _load(start_states, ((row * segments + segment) * dim + d3) * state + n, kdn_in)
+        states = load(start_states, ((row * segments + segment) * dim + d3) * state + n, kdn_in)
     chunks = tl.cdiv(length, chunk_length)
     begin = segment * segment_length
     end = tl.minimum(begin + segment_length, length)
@@ -168,34 +91,34 @@ def selective_scan_fwd_kernel(
             mask = inside[:, None] & d_in[None, :]
             for j in tl.static_range(SHARED):
                 k = k0 + j
-                token = _tokens(orders, k, t, inside, length)
-                u_tile = _load(u, b * u_b + k * u_k + token[:, None] * u_t + d[None, :] * u_d, mask)
+                token = tokens_at(orders, k, t, inside, length)
+                u_tile = load(u, b * u_b + k * u_k + token[:, None] * u_t + d[None, :] * u_d, mask)
                 if j == 0:
-                    place = _place(orders, k, t, inside, length, ORDER_ALL)
+                    place = place_at(orders, k, t, inside, length, ORDER_ALL)
                     bias = delta_bias
                     if delta_bias is not None:
                         bias += k * bias_k
-                    raw = _raw_delta(
+                    raw = raw_delta(
                         delta + b * delta_b + k * delta_k, bias, place, inside, d, d_in,
                         delta_t, delta_d, bias_d,
                     )  # fmt: skip
-                    delta_tile = _delta(raw, mask, SOFTPLUS)
-                delta3, input3 = _spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
+                    delta_tile = step_size(raw, mask, SOFTPLUS)
+                delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
                 if j == 0:
                     decay = tl.exp2(delta3 * A2)
-                h = _pick(states, which, j)
+                h = pick(states, which, j)
                 products = tl.zeros([STEPS, DIMS, STATE], tl.float32)
                 for i in tl.static_range(STEPS):
                     i_in = t0 + i < chunk_end
-                    at = _place(orders, k, t0 + i, i_in, length, ORDER_ALL)
-                    B_i = _load(B, b * B_b + k * B_k + g * B_g + at * B_t + n * B_n, n_in & i_in)
-                    C_i = _load(C, b * C_b + k * C_k + g * C_g + at * C_t + n * C_n, n_in & i_in)
-                    h = _pick(decay, index, i) * h + _pick(input3, index, i) * B_i
-                    products = _put(products, index, i, h * C_i)
-                states = _put(states, which, j, h)
+                    at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
+                    B_i = load(B, b * B_b + k * B_k + g * B_g + at * B_t + n * B_n, n_in & i_in)
+                    C_i = load(C, b * C_b + k * C_k + g * C_g + at * C_t + n * C_n, n_in & i_in)
+                    h = pick(decay, index, i) * h + pick(input3, index, i) * B_i
+                    products = put(products, index, i, h * C_i)
+                states = put(states, which, j, h)
                 y = tl.sum(products, axis=2)
                 if D is not None:
-                    y += _load(D, k * D_k + d * D_d, d_in)[None, :] * u_tile
+                    y += load(D, k * D_k + d * D_d, d_in)[None, :] * u_tile
                 to = ((b * directions + k) * length + token[:, None]) * dim + d[None, :]
                 tl.store(out + to, y.to(out.dtype.element_ty), mask=mask)
     if last_state is not None:
@@ -239,7 +162,7 @@ def selective_scan_segment_kernel(
     d3 = d[None, :, None]
     dn_in = d_in[None, :, None] & n_in
 
-    A2 = _load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+    A2 = load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
     bias = delta_bias
     if delta_bias is not None:
         bias += k * bias_k
@@ -257,28 +180,28 @@ def selective_scan_segment_kernel(
         t = t0 + steps
         inside = t < end
         mask = inside[:, None] & d_in[None, :]
-        token = _tokens(orders, k, t, inside, length)
-        place = _place(orders, k, t, inside, length, ORDER_ALL)
-        x_tile = _load(x, b * x_b + k * x_k + token[:, None] * x_t + d[None, :] * x_d, mask)
-        raw = _raw_delta(
+        token = tokens_at(orders, k, t, inside, length)
+        place = place_at(orders, k, t, inside, length, ORDER_ALL)
+        x_tile = load(x, b * x_b + k * x_k + token[:, None] * x_t + d[None, :] * x_d, mask)
+        raw = raw_delta(
             delta + b * delta_b + k * delta_k, bias, place, inside, d, d_in,
             delta_t, delta_d, bias_d,
         )  # fmt: skip
-        delta_tile = _delta(raw, mask, SOFTPLUS)
+        delta_tile = step_size(raw, mask, SOFTPLUS)
         total += delta_tile
         if not REVERSE:
             x_tile *= delta_tile
-        delta3, x3 = _spread(delta_tile, x_tile, STEPS, DIMS)
+        delta3, x3 = spread(delta_tile, x_tile, STEPS, DIMS)
         decay = tl.exp2(delta3 * A2)
         for step in tl.static_range(STEPS):
             i = STEPS - 1 - step if REVERSE else step
             i_in = t0 + i < end
-            at = _place(orders, k, t0 + i, i_in, length, ORDER_ALL)
-            V_i = _load(V, b * V_b + k * V_k + g * V_g + at * V_t + n * V_n, n_in & i_in)
+            at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
+            V_i = load(V, b * V_b + k * V_k + g * V_g + at * V_t + n * V_n, n_in & i_in)
             if REVERSE:
-                h = _pick(decay, index, i) * (h + _pick(x3, index, i) * V_i)
+                h = pick(decay, index, i) * (h + pick(x3, index, i) * V_i)
             else:
-                h = _pick(decay, index, i) * h + _pick(x3, index, i) * V_i
+                h = pick(decay, index, i) * h + pick(x3, index, i) * V_i
     row = (b * directions + k) * (segments - 1) + slot
     tl.store(states + (row * dim + d3) * state + n, h, mask=dn_in)
     tl.store(sums + row * dim + d, tl.sum(total, axis=0), mask=d_in)
@@ -302,17 +225,17 @@ def selective_scan_carry_kernel(
     at = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = at < size
     d = at // state
-    A2 = _load(A, row % directions * A_k + d * A_d + at % state * A_n, inside) * LOG2E
+    A2 = load(A, row % directions * A_k + d * A_d + at % state * A_n, inside) * LOG2E
     carry = tl.zeros([BLOCK], tl.float32)
     if after is not None:
-        carry = _load(after, row * size + at, inside)
+        carry = load(after, row * size + at, inside)
     for link in range(segments):
         segment = segments - 1 - link if REVERSE else link
         tl.store(carried + (row * segments + segment) * size + at, carry, mask=inside)
         if link < segments - 1:
             slot = row * (segments - 1) + (segment - 1 if REVERSE else segment)
-            decay = tl.exp2(A2 * _load(sums, slot * dim + d, inside))
-            carry = decay * carry + _load(states, slot * size + at, inside)
+            decay = tl.exp2(A2 * load(sums, slot * dim + d, inside))
+            carry = decay * carry + load(states, slot * size + at, inside)
 
 
 @triton.jit
@@ -375,13 +298,13 @@ def selective_scan_bwd_kernel(
         d = g * group_dim + block * DIMS + d_block
         d3 = d[None, :, None]
         dn_in = d_in[None, :, None] & n_in
-        A2 = _load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+        A2 = load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
         skip = tl.zeros([DIMS], tl.float32)
         if D is not None:
-            skip = _load(D, k * D_k + d * D_d, d_in)
+            skip = load(D, k * D_k + d * D_d, d_in)
         carry = tl.zeros([1, DIMS, STATE], tl.float32)
         if after is not None:
-            carry = _load(after, (segment_row * dim + d3) * state + n, dn_in)
+            carry = load(after, (segment_row * dim + d3) * state + n, dn_in)
         sum_A = tl.zeros([1, DIMS, STATE], tl.float32)
         sum_D = tl.zeros([STEPS, DIMS], tl.float32)
         sum_bias = tl.zeros([STEPS, DIMS], tl.float32)
@@ -392,7 +315,7 @@ def selective_scan_bwd_kernel(
             tiles = tl.cdiv(chunk_end - chunk_begin, STEPS)
             saved = ((row * chunks + chunk_begin // chunk_length) * state + n) * dim + d3
             # By way of scratch, the state takes the layout that the scan wants.
-            tl.store(scratch, _load(checkpoints, saved, dn_in))
+            tl.store(scratch, load(checkpoints, saved, dn_in))
             tl.debug_barrier()
             h = tl.load(scratch)
             for tile in range(1, tiles):
@@ -401,16 +324,16 @@ def selective_scan_bwd_kernel(
                 # All tiles but a chunk's last are full.
                 inside = t < chunk_end
                 mask = inside[:, None] & d_in[None, :]
-                token = _tokens(orders, k, t, inside, length)
-                place = _place(orders, k, t, inside, length, ORDER_ALL)
-                raw = _raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
-                delta_tile = _delta(raw, mask, SOFTPLUS)
-                u_tile = _load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
-                delta3, input3 = _spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
+                token = tokens_at(orders, k, t, inside, length)
+                place = place_at(orders, k, t, inside, length, ORDER_ALL)
+                raw = raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
+                delta_tile = step_size(raw, mask, SOFTPLUS)
+                u_tile = load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
+                delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
                 for i in tl.static_range(STEPS):
-                    at = _place(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
-                    B_i = _load(B, at * B_t + n * B_n, n_in)
-                    h = tl.exp2(_pick(delta3, index, i) * A2) * h + _pick(input3, index, i) * B_i
+                    at = place_at(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
+                    B_i = load(B, at * B_t + n * B_n, n_in)
+                    h = tl.exp2(pick(delta3, index, i) * A2) * h + pick(input3, index, i) * B_i
                 tl.store(scratch + tile * DIMS * STATE, h)
             tl.debug_barrier()
 
@@ -420,23 +343,23 @@ def selective_scan_bwd_kernel(
                 t = t0 + steps
                 inside = t < chunk_end
                 mask = inside[:, None] & d_in[None, :]
-                token = _tokens(orders, k, t, inside, length)
-                place = _place(orders, k, t, inside, length, ORDER_ALL)
-                raw = _raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
-                delta_tile = _delta(raw, mask, SOFTPLUS)
-                u_tile = _load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
-                dy = _load(grad_out, token[:, None] * grad_out_t + d[None, :] * grad_out_d, mask)
-                delta3, input3 = _spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
+                token = tokens_at(orders, k, t, inside, length)
+                place = place_at(orders, k, t, inside, length, ORDER_ALL)
+                raw = raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
+                delta_tile = step_size(raw, mask, SOFTPLUS)
+                u_tile = load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
+                dy = load(grad_out, token[:, None] * grad_out_t + d[None, :] * grad_out_d, mask)
+                delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
                 dy3 = dy[:, :, None]
                 decay = tl.exp2(delta3 * A2)
 
                 h = tl.load(scratch + tile * DIMS * STATE)
                 before = tl.zeros([STEPS, DIMS, STATE], tl.float32)
                 for i in tl.static_range(STEPS):
-                    at = _place(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
-                    B_i = _load(B, at * B_t + n * B_n, n_in & (t0 + i < chunk_end))
-                    before = _put(before, index, i, h)
-                    h = _pick(decay, index, i) * h + _pick(input3, index, i) * B_i
+                    at = place_at(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
+                    B_i = load(B, at * B_t + n * B_n, n_in & (t0 + i < chunk_end))
+                    before = put(before, index, i, h)
+                    h = pick(decay, index, i) * h + pick(input3, index, i) * B_i
 
                 # grad_out . C B u and the gradient of the exponent, summed over the states.
                 d_input = tl.zeros([STEPS, DIMS, 1], tl.float32)
@@ -444,35 +367,35 @@ def selective_scan_bwd_kernel(
                 for step in tl.static_range(STEPS):
                     i = STEPS - 1 - step
                     i_in = t0 + i < chunk_end
-                    at = _place(orders, k, t0 + i, i_in, length, ORDER_ALL)
-                    B_i = _load(B, at * B_t + n * B_n, n_in & i_in)
-                    C_i = _load(C, at * C_t + n * C_n, n_in & i_in)
-                    dy_i = _pick(dy3, index, i)
-                    input_i = _pick(input3, index, i)
-                    before_i = _pick(before, index, i)
-                    decay_i = _pick(decay, index, i)
+                    at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
+                    B_i = load(B, at * B_t + n * B_n, n_in & i_in)
+                    C_i = load(C, at * C_t + n * C_n, n_in & i_in)
+                    dy_i = pick(dy3, index, i)
+                    input_i = pick(input3, index, i)
+                    before_i = pick(before, index, i)
+                    decay_i = pick(decay, index, i)
                     dh = carry + dy_i * C_i
                     carry = decay_i * dh
                     exponent = carry * before_i
-                    sum_A += exponent * _pick(delta3, index, i)
+                    sum_A += exponent * pick(delta3, index, i)
                     dB_i = tl.sum(dh * input_i, axis=1, keep_dims=True)
                     dC_i = tl.sum(
                         dy_i * (decay_i * before_i + input_i * B_i), axis=1, keep_dims=True
                     )
-                    d_input = _put(d_input, index, i, tl.sum(dh * B_i, axis=2, keep_dims=True))
-                    d_exponent = _put(
+                    d_input = put(d_input, index, i, tl.sum(dh * B_i, axis=2, keep_dims=True))
+                    d_exponent = put(
                         d_exponent, index, i, tl.sum(exponent * A2, axis=2, keep_dims=True)
                     )
                     to = ((split_row * length + at) * groups + g) * state + n
-                    dB_i += _load(grad_B, to, n_in & i_in & (block != split))
-                    dC_i += _load(grad_C, to, n_in & i_in & (block != split))
+                    dB_i += load(grad_B, to, n_in & i_in & (block != split))
+                    dC_i += load(grad_C, to, n_in & i_in & (block != split))
                     tl.store(grad_B + to, dB_i, mask=n_in & i_in)
                     tl.store(grad_C + to, dC_i, mask=n_in & i_in)
 
                 d_input = tl.sum(d_input, axis=2)
                 d_delta = tl.sum(d_exponent, axis=2) * LN2 + u_tile * d_input
                 if SOFTPLUS:
-                    d_delta *= _sigmoid(raw)
+                    d_delta *= sigmoid(raw)
                 d_delta = tl.where(mask, d_delta, 0.0)
                 du = delta_tile * d_input + skip[None, :] * dy
                 to = (row * length + token[:, None]) * dim + d[None, :]

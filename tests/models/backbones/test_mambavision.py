@@ -17,9 +17,8 @@ from mmvmamba.models.backbones.mambavision import (
     MambaVisionMixer,
     PatchEmbed,
     TokenStage,
-    window_partition,
-    window_reverse,
 )
+from mmvmamba.ops.windows import window_partition, window_reverse
 from mmvmamba.testing import GoldenCase, assert_close, load_filled
 
 GOLDEN = Path(__file__).parents[2] / 'golden' / 'mambavision'

@@ -1,0 +1,110 @@
+"""What the Triton kernels of the scan share: rows of tiles, places of steps, step sizes."""
+
+import triton
+import triton.language as tl
+
+__all__ = [
+    'LN2',
+    'LOG2E',
+    'load',
+    'pick',
+    'place_at',
+    'put',
+    'raw_delta',
+    'sigmoid',
+    'softplus',
+    'spread',
+    'step_size',
+    'tokens_at',
+]
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def pick(tile, index, i):
+    """Row i of a tile, as a tile of one row."""
+    # Unlike 0.0, -0.0 is neutral for every x, so the compiler can drop the sum.
+    return tl.sum(tl.where(index == i, tile, -0.0), axis=0, keep_dims=True)
+
+
+@triton.jit
+def put(tile, index, i, row):
+    """The tile with its row i replaced."""
+    return tl.where(index == i, row, tile)
+
+
+@triton.jit
+def spread(x, y, STEPS: tl.constexpr, DIMS: tl.constexpr):
+    """Two ``(STEPS, DIMS)`` tiles as ``(STEPS, DIMS, 1)``, ready to meet the states.
+
+    The way through join and split makes the compiler finish both tiles where each element is held
+    once. Left alone, it repeats their computation (the softplus) in every thread that needs them.
+    """
+    pair = tl.reshape(tl.reshape(tl.join(x, y), [1, STEPS, DIMS, 2]), [STEPS, DIMS, 2])
+    x, y = tl.split(pair)
+    return x[:, :, None], y[:, :, None]
+
+
+@triton.jit
+def softplus(x):
+    """log(1 + exp(x)), precise for small results too; in float32 it equals x from 20 on."""
+    # log1p(w) = 2 artanh(w / (2 + w)), w <= 1.
+    w = tl.exp(-tl.abs(x))
+    s = w / (2.0 + w)
+    q = s * s
+    series = 0.06666666667 * q + 0.07692307692
+    series = series * q + 0.09090909091
+    series = series * q + 0.11111111111
+    series = series * q + 0.14285714286
+    series = series * q + 0.2
+    series = series * q + 0.33333333333
+    series = series * q + 1.0
+    return tl.maximum(x, 0.0) + 2.0 * s * series
+
+
+@triton.jit
+def sigmoid(x):
+    w = tl.exp(-tl.abs(x))
+    return tl.where(x >= 0.0, 1.0, w) / (1.0 + w)
+
+
+@triton.jit
+def load(pointer, offsets, mask):
+    return tl.load(pointer + offsets, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def tokens_at(orders, k, t, inside, length):
+    """The tokens that direction k visits at steps t."""
+    token = k * 0 + t  # 64 bits wide; under the interpreter t is a plain int
+    if orders is not None:
+        token = tl.load(orders + k * length + t, mask=inside, other=0)
+    return token
+
+
+@triton.jit
+def place_at(orders, k, t, inside, length, ORDER_ALL: tl.constexpr):
+    """Where delta, B and C keep steps t."""
+    place = k * 0 + t
+    if ORDER_ALL:
+        place = tokens_at(orders, k, t, inside, length)
+    return place
+
+
+@triton.jit
+def raw_delta(delta, delta_bias, place, inside, d, d_in, delta_t, delta_d, bias_d):
+    mask = inside[:, None] & d_in[None, :]
+    raw = load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
+    if delta_bias is not None:
+        raw += load(delta_bias, d * bias_d, d_in)[None, :]
+    return raw
+
+
+@triton.jit
+def step_size(raw, mask, SOFTPLUS: tl.constexpr):
+    """Steps outside get 0: they leave the state as it is."""
+    if SOFTPLUS:
+        raw = softplus(raw)
+    return tl.where(mask, raw, 0.0)
