@@ -7,7 +7,7 @@ from torch import Tensor
 from mmvmamba.models.backbones import PlainMamba
 from mmvmamba.registry import MODELS
 
-from .pyramid_adapter import PyramidAdapter, pad_to_divisor, quarters
+from .pyramid_adapter import PyramidAdapter, pad_to_divisor
 
 __all__ = ['PlainMambaAdapter']
 
@@ -82,7 +82,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
         )
         self.build_adapter(
             in_channels=in_channels,
-            interaction_indexes=interaction_indexes or quarters(len(self.layers)),
+            interaction_indexes=interaction_indexes,
             conv_inplane=conv_inplane,
             n_points=n_points,
             deform_num_heads=deform_num_heads,
@@ -93,7 +93,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
             drop_path_rate=drop_path_rate,
             use_extra_extractor=use_extra_extractor,
             add_vit_feature=add_vit_feature,
-            norm_cfg=norm_cfg or dict(type='BN'),
+            norm_cfg=norm_cfg,
         )
 
     def init_own_weights(self) -> None:

@@ -27,7 +27,7 @@ class PyramidAdapter:
     def build_adapter(
         self,
         in_channels: int,
-        interaction_indexes: Sequence[Sequence[int]],
+        interaction_indexes: Sequence[Sequence[int]] | None,
         conv_inplane: int,
         n_points: int,
         deform_num_heads: int,
@@ -38,13 +38,14 @@ class PyramidAdapter:
         drop_path_rate: float,
         use_extra_extractor: bool,
         add_vit_feature: bool,
-        norm_cfg: dict,
+        norm_cfg: dict | None,
     ) -> None:
         """Adds the adapter's modules; ``self.embed_dims`` and ``self.layers`` must be there.
 
         Args:
             in_channels: Channels of the image.
-            interaction_indexes: First and last block (both included) of each interaction.
+            interaction_indexes: First and last block (both included) of each interaction; None:
+                four of equal length.
             conv_inplane: Channels of the spatial prior's first convolutions.
             n_points: Samples per head and level of the deformable attention.
             deform_num_heads: Its heads.
@@ -55,8 +56,10 @@ class PyramidAdapter:
             drop_path_rate: Its stochastic depth, the same in every extractor.
             use_extra_extractor: Whether the last interaction has two more extractors.
             add_vit_feature: Whether the backbone's map is added to each level at the end.
-            norm_cfg: Norm layers of the spatial prior and the outputs.
+            norm_cfg: Norm layers of the spatial prior and the outputs; None: BN.
         """
+        norm_cfg = norm_cfg or dict(type='BN')
+        interaction_indexes = interaction_indexes or _quarters(len(self.layers))
         _check_interactions(interaction_indexes, len(self.layers))
         self.interaction_indexes = [tuple(pair) for pair in interaction_indexes]
         self.add_vit_feature = add_vit_feature
@@ -132,7 +135,7 @@ class PyramidAdapter:
         return tuple(getattr(self, f'ad_norm{i}')(level) for i, level in enumerate(maps, start=1))
 
 
-def quarters(num_layers: int) -> list[tuple[int, int]]:
+def _quarters(num_layers: int) -> list[tuple[int, int]]:
     """First and last block of four interactions of equal length."""
     if num_layers % 4:
         raise ValueError(

@@ -9,7 +9,7 @@ from mmvmamba.models.backbones.vim import add_to_stream, turn
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.registry import MODELS
 
-from .pyramid_adapter import PyramidAdapter, pad_to_divisor, quarters
+from .pyramid_adapter import PyramidAdapter, pad_to_divisor
 
 __all__ = ['VimAdapter']
 
@@ -96,7 +96,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
             raise ValueError(f'VimAdapter needs patches of stride 16, got {self.stride}')
         self.build_adapter(
             in_channels=in_channels,
-            interaction_indexes=interaction_indexes or quarters(len(self.layers)),
+            interaction_indexes=interaction_indexes,
             conv_inplane=conv_inplane,
             n_points=n_points,
             deform_num_heads=deform_num_heads,
@@ -107,7 +107,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
             drop_path_rate=drop_path_rate,
             use_extra_extractor=use_extra_extractor,
             add_vit_feature=add_vit_feature,
-            norm_cfg=norm_cfg or dict(type='BN'),
+            norm_cfg=norm_cfg,
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
