@@ -50,3 +50,16 @@ def test_equal_or_unknown_numbers_pass(runner):
     hook.before_test(runner)
     runner.val_loop = None
     hook.before_train(runner)
+
+
+def test_heads_of_proposals_have_one_class_whatever_the_data():
+    class RPNHead(nn.Identity):
+        num_classes = 1
+
+    runner = make_runner(3)
+    runner.model.rpn_head = RPNHead()
+    ClassCheckHook().before_test(runner)
+    runner.model.other_head = nn.Identity()
+    runner.model.other_head.num_classes = 1
+    with pytest.raises(DataError, match=r'^other_head expects 1 classes'):
+        ClassCheckHook().before_test(runner)

@@ -13,8 +13,8 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmvmamba.engine.metrics import CocoMetric
 from mmvmamba.datasets.coco_annotations import check_annotations
+from mmvmamba.engine.metrics import CocoMetric
 from mmvmamba.engine.metrics.coco_figures import FIGURES, count, twelve_figures
 from mmvmamba.registry import METRICS
 

@@ -39,19 +39,21 @@ def _check(model: nn.Module, loader: DataLoader, name: str) -> None:
     if classes is None:
         return
     for part, module in model.named_modules():
-        expected = getattr(module, 'num_classes', None)
+        # Proposals of detectors have one class, whatever the data.
+        is_proposal_head = type(module).__name__ == 'RPNHead'
+        expected = None if is_proposal_head else getattr(module, 'num_classes', None)
         if expected is not None and expected != len(classes):
             raise LabelMismatchError(
                 f'{part or "the model"} expects {expected} classes, the data set of {name} has '
                 f'{len(classes)}',
                 _path_of(loader.dataset),
                 '',
-                f'Set model.head.num_classes and data_preprocessor.num_classes to {len(classes)}, '
-                'or take the data that the model was made for.',
+                f'Set num_classes to {len(classes)}, in the heads and in the data_preprocessor of '
+                'a classifier, or take the data that the model was made for.',
             )
 
 
 def _path_of(dataset: object) -> str:
     prefix = getattr(dataset, 'data_prefix', None) or {}
-    path = prefix.get('img_path') if isinstance(prefix, dict) else prefix
+    path = prefix.get('img_path', prefix.get('img')) if isinstance(prefix, dict) else prefix
     return str(path or getattr(dataset, 'data_root', '') or '')
