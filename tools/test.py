@@ -10,6 +10,7 @@ from mmvmamba.apis.configs import load_config, task_of
 from mmvmamba.apis.dataset_checks import check_pairs
 from mmvmamba.apis.evaluation import (
     format_table,
+    set_classwise,
     set_format_only,
     set_metrics,
     set_out_file,
@@ -38,6 +39,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--topk', nargs='+', type=int, metavar='K', help='for --eval accuracy, such as 1 5'
+    )
+    parser.add_argument(
+        '--classwise', action='store_true', help='detection: figures of each class as well'
     )
     parser.add_argument(
         '--work-dir', metavar='DIR', help='where the log goes (default: work_dirs/<config name>)'
@@ -87,6 +91,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.work_dir = default_work_dir(args.config)
     if args.eval:
         set_metrics(cfg, args.eval, args.topk)
+    if args.classwise:
+        set_classwise(cfg)
     if args.format_only:
         set_format_only(cfg, args.format_only)
     if args.tta:

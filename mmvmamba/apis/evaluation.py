@@ -10,6 +10,7 @@ from .configs import task_of, walk
 __all__ = [
     'format_table',
     'metrics_for',
+    'set_classwise',
     'set_format_only',
     'set_metrics',
     'set_out_file',
@@ -88,6 +89,18 @@ def _set_classification(cfg: Config, metrics: list[str], topk: list[int] | None)
     if items:
         evaluators.append(dict(type='SingleLabelMetric', items=items))
     cfg.test_evaluator = evaluators
+
+
+def set_classwise(cfg: Config) -> None:
+    """Has the average precision of each class logged and returned as well.
+
+    Raises:
+        UserError: If the config is not one of detection.
+    """
+    if task_of(cfg) != 'detection':
+        raise UserError('--classwise is for detection; segmentation lists the classes anyway')
+    for evaluator in _evaluators(cfg, 'detection'):
+        evaluator['classwise'] = True
 
 
 def set_tta(cfg: Config) -> None:

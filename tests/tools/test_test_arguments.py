@@ -48,6 +48,12 @@ def test_the_config_decides_without_eval(merge):
     assert cfg.work_dir == 'work_dirs/some_model'
 
 
+def test_figures_of_each_class_are_for_detection(merge):
+    assert merge(DETECTOR, '--classwise', '--eval', 'bbox').test_evaluator.classwise is True
+    with pytest.raises(UserError, match='--classwise is for detection'):
+        merge(SEGMENTOR, '--classwise')
+
+
 @pytest.mark.parametrize(
     ('cfg', 'metrics', 'key'),
     [
