@@ -34,16 +34,18 @@ class EncoderDecoder(MMSegEncoderDecoder):
         size = inputs.shape[-2:]
         crop_size = tuple(min(pair) for pair in zip(self.test_cfg.crop_size, size, strict=True))
         height, width = crop_size
-        logits = inputs.new_zeros(len(inputs), self.out_channels, *size)
-        counts = inputs.new_zeros(1, 1, *size)
         corners = list(window_corners(size, self.test_cfg.crop_size, self.test_cfg.stride))
         step = self.test_cfg.get('window_batch', 4)
         # A torch.Size goes before the pad_shape of the whole image.
         metas = [{**batch_img_metas[0], 'img_shape': torch.Size(crop_size)}]
+        if len(corners) == 1:
+            return self.encode_decode(inputs, metas)
+        logits = inputs.new_zeros(len(inputs), self.out_channels, *size)
+        counts = inputs.new_zeros(1, 1, *size)
         for group in (corners[i : i + step] for i in range(0, len(corners), step)):
             windows = [inputs[..., y : y + height, x : x + width] for y, x in group]
             outputs = self.encode_decode(torch.cat(windows), metas).split(len(inputs))
             for (y, x), output in zip(group, outputs, strict=True):
                 logits[..., y : y + height, x : x + width] += output
                 counts[..., y : y + height, x : x + width] += 1
-        return logits / counts
+        return logits.div_(counts)
