@@ -26,6 +26,11 @@ def test_tool():
 
 
 @pytest.fixture(scope='session')
+def check_dataset_tool():
+    return load_tool('misc/check_dataset')
+
+
+@pytest.fixture(scope='session')
 def toy_config():
     return str(ROOT / 'configs/toy/det_plain_mamba_maskrcnn.py')
 
