@@ -10,7 +10,7 @@ reduce_zero_label = False  # True if 0 in the masks means "no class" and the cla
 crop_size = (512, 512)
 scale = (2048, 512)
 batch_size = 4
-steps = 8000
+steps = 4000
 
 model = dict(data_preprocessor=dict(size=crop_size), decode_head=dict(num_classes=len(classes)))
 train_pipeline = [
@@ -57,10 +57,13 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-optim_wrapper = dict(accumulative_counts=16 // batch_size)
+# Iterations to a step.
+accumulate = 16 // batch_size
+iterations = steps * accumulate
+optim_wrapper = dict(accumulative_counts=accumulate)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=steps // 20),
-    dict(type='PolyLR', power=1.0, by_epoch=False, begin=steps // 20, end=steps),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=iterations // 20),
+    dict(type='PolyLR', power=1.0, by_epoch=False, begin=iterations // 20, end=iterations),
 ]
-train_cfg = dict(max_iters=steps, val_interval=steps // 10)
-default_hooks = dict(checkpoint=dict(interval=steps // 10))
+train_cfg = dict(max_iters=iterations, val_interval=iterations // 10)
+default_hooks = dict(checkpoint=dict(interval=iterations // 10))
