@@ -86,11 +86,13 @@ def draw_instances(
             colour = np.array(palette[label])
             mixed = (1 - MASK_WEIGHT) * picture[large] + MASK_WEIGHT * colour
             picture[large] = mixed.astype(np.uint8)
-    for i, ((left, top, right, bottom), label) in enumerate(zip(boxes, labels, strict=True)):
-        colour = [int(value) for value in palette[label]]
+    colours = [[int(value) for value in palette[label]] for label in labels]
+    # The best come first; drawn last, they are on top. No box crosses a text.
+    for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         cv2.rectangle(picture, (left, top), (right, bottom), colour, round(2 * scale))
+    for i in reversed(range(len(labels))):
         score = f' {100 * float(instances.scores[i]):.0f}%' if 'scores' in instances else ''
-        _text(picture, f'{classes[label]}{score}', left, top, colour, scale)
+        _text(picture, f'{classes[labels[i]]}{score}', *boxes[i, :2], colours[i], scale)
     return picture
 
 
