@@ -138,4 +138,5 @@ def _mambaout(spec, kwargs):
 
 MODELS_OF = dict(plain_mamba=_plain_mamba, vim=_vim, mambavision=_mambavision, mambaout=_mambaout)
 
-assert set(MODELS_OF) == {row.family for row in MODEL_TABLE.values()}
+# The Transformers have no golden cases; they are compared with timm's.
+assert set(MODELS_OF) == {row.family for row in MODEL_TABLE.values()} - {'vit'}

@@ -6,7 +6,7 @@ _base_ = './mambavision_l2_in1k.py'
 
 model = dict(backbone=dict(arch='L2_512'))
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {{_base_.load_image}},
     dict(type='Resize', scale=(550, 550), backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=512),
     dict(type='PackInputs'),

@@ -6,7 +6,7 @@ _base_ = './mambavision_l_in1k.py'
 
 model = dict(backbone=dict(arch='L3_256', drop_path_rate=0.5), head=dict(in_channels=2048))
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {{_base_.load_image}},
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=256),
     dict(type='PackInputs'),

@@ -11,7 +11,7 @@ model = dict(
     head=dict(in_channels=768),
 )
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {{_base_.load_image}},
     dict(type='ResizeEdge', scale=240, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

@@ -9,7 +9,7 @@ model = dict(
     backbone=dict(arch='T2'),
 )
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    {{_base_.load_image}},
     dict(type='ResizeEdge', scale=228, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

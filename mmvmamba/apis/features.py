@@ -27,8 +27,8 @@ def get_feature_extractor(
 
     Args:
         name: A classification model of ``list_models`` or an official name.
-        out_indices: Stages (of PlainMamba and Vim: blocks) whose maps are returned; None for all
-            four stages, or for four blocks at even distances, the last one included.
+        out_indices: Stages (of PlainMamba, Vim and ViT: blocks) whose maps are returned; None for
+            all four stages, or for four blocks at even distances, the last one included.
         pretrained: See ``get_model``.
         device: Where it is put.
         entry: See ``get_model``.
@@ -48,7 +48,7 @@ class FeatureExtractor(nn.Module):
 
     ``pooled``, ``(N, C)``, is what the classifier goes on from: pooled after the final norm.
     ``maps`` is a list of ``(N, C, H, W)``, one for each of ``out_indices``, as the stage leaves
-    them: before down-sampling and without a norm. The last map of PlainMamba and Vim is normed,
+    them: before down-sampling and without a norm. The last map of a model of one stage is normed,
     because the norm is part of their stream.
 
     Args:
@@ -120,9 +120,29 @@ class VimExtractor(FeatureExtractor):
         return pooled.mean(dim=1), [patches.unflatten(2, grid) for patches in maps]
 
 
+class TransformerExtractor(FeatureExtractor):
+    """The pooled vector is the class token."""
+
+    def __init__(self, model: nn.Module, out_indices: int | Sequence[int] | None = None) -> None:
+        super().__init__(model, out_indices)
+        self.backbone.out_type = 'raw'
+
+    def num_outputs(self) -> int:
+        return len(self.backbone.blocks)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        backbone = self.backbone
+        outputs = dict(zip(backbone.out_indices, backbone(images), strict=True))
+        grid = tuple(side // backbone.patch_size for side in images.shape[2:])
+        parts = {i: backbone.split_tokens(tokens) for i, tokens in outputs.items()}
+        maps = [parts[i][0].transpose(1, 2).unflatten(2, grid) for i in self.out_indices]
+        return parts[self.num_outputs() - 1][1][:, 0], maps
+
+
 EXTRACTORS = {
     'plain_mamba': PlainMambaExtractor,
     'vim': VimExtractor,
     'mambavision': MambaVisionExtractor,
     'mambaout': MambaOutExtractor,
+    'vit': TransformerExtractor,
 }

@@ -40,7 +40,8 @@ class ModelInfo:
     @property
     def family(self) -> str:
         """The first part of the name, as in ``mmvmamba.checkpoint.FAMILIES``."""
-        return next(f for f in ('plain_mamba', 'vim', 'mambavision', 'mambaout') if f in self.name)
+        families = ('plain_mamba', 'vim', 'mambavision', 'mambaout', 'vit')
+        return next(family for family in families if self.name.startswith(family))
 
 
 def _plain_mamba(arch: str, drop_path: float, top1: float, params: float) -> ModelInfo:
@@ -140,6 +141,26 @@ def _mambaout(
     )
 
 
+def _vit(size: str, causal: bool, top1: float, params: float, file: str) -> ModelInfo:
+    return ModelInfo(
+        f'vit_{size}_{"causal" if causal else "visible"}',
+        dict(
+            type='mmvmamba.VisionTransformerCausal',
+            arch=f'deit_{size}',
+            causal=causal,
+            out_type='cls_token',
+            drop_path_rate=0.1,
+        ),
+        # MambaOut's authors released no weights of this pair; the visible half is DeiT.
+        None if causal else f'https://dl.fbaipublicfiles.com/deit/{file}.pth',
+        aliases=() if causal else (f'deit_{size}_patch16_224',),
+        crop_pct=0.875,
+        neck=None,
+        top1=top1,
+        params=params,
+    )
+
+
 def _original(arch: str) -> str:
     return f'https://github.com/yuweihao/MambaOut/releases/download/model/mambaout_{arch}.pth'
 
@@ -196,6 +217,11 @@ _ROWS = (
     _mambaout('base_plus_rw', _timm('base_plus_rw.sw_e150_r384_in12k_ft_in1k'), 87.506, 101.66,
               name='mambaout_base_plus_rw_384', img_size=384, crop_mode='squash'),
     _mambaout('test', None, None, 0.45, aliases=('test_mambaout',), img_size=160),
+    # The pair of Fig. 3b of MambaOut's paper.
+    _vit('tiny', False, 72.2, 5.7, 'deit_tiny_patch16_224-a1311bcf'),
+    _vit('tiny', True, 70.6, 5.7, ''),
+    _vit('small', False, 79.8, 22.1, 'deit_small_patch16_224-cd65a155'),
+    _vit('small', True, 78.9, 22.1, ''),
 )
 # fmt: on
 

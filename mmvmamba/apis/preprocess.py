@@ -15,6 +15,10 @@ __all__ = ['Preprocessing', 'open_image']
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# Decodes as Pillow does, and does not turn the image by its EXIF entry.
+LOAD_IMAGE = dict(
+    type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
+)
 # Grey, palette, print and screen images have a meaning in RGB; 16-bit and float ones have none
 # without knowing their range.
 CONVERTIBLE_MODES = ('RGB', 'L', '1', 'LA', 'P', 'PA', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'HSV')
@@ -64,7 +68,7 @@ class Preprocessing:
             else dict(type='ResizeEdge', scale=size, edge='short', **backend)
         )
         return [
-            dict(type='LoadImageFromFile'),
+            dict(LOAD_IMAGE),
             resize,
             dict(type='CenterCrop', crop_size=self.img_size),
             dict(type='PackInputs'),

@@ -47,7 +47,11 @@ def test_list_models_selects():
     assert list_models('vim_tiny*') == ['vim_tiny', 'vim_tiny_plus', 'vim_tiny_legacy']
     classifiers = list_models(task='classification')
     assert classifiers == list(MODEL_TABLE)
-    assert list_models(task='classification', pretrained=False) == ['mambaout_test']
+    assert list_models(task='classification', pretrained=False) == [
+        'mambaout_test',
+        'vit_tiny_causal',
+        'vit_small_causal',
+    ]
     assert 'l1_maskrcnn_1x' in list_models(task='detection', pretrained=True)
     assert 'l1_upernet' in list_models(task='segmentation')
     assert set(classifiers) < set(list_models())
@@ -170,6 +174,7 @@ def test_stale_file_of_another_variant_is_refused(tmp_path):
         ('mambavision_t', (80, 160, 320, 640)),
         ('vim_tiny', (192,) * 4),
         ('plain_mamba_l1', (192,) * 4),
+        ('vit_tiny_causal', (192,) * 4),
     ],
 )
 def test_feature_extractor_gives_a_vector_and_maps(name, channels):

@@ -9,7 +9,7 @@ from official_files import GOLDEN, golden, model_of, state_of, write_hub_folder,
 from mmvmamba import get_feature_extractor, get_model
 from mmvmamba.checkpoint import CheckpointError, load_model
 from mmvmamba.ops.selective_scan import scan_backend
-from mmvmamba.testing import assert_close
+from mmvmamba.testing import assert_close, load_filled, make_input
 
 slow = pytest.mark.slow
 
@@ -227,6 +227,25 @@ def test_feature_extractor_gives_official_features(family, name, tmp_path):
     )[family]
     for feature, value in zip(names, maps, strict=True):
         case.check(feature, value.flatten(2).mT if family == 'plain_mamba' else value)
+
+
+def test_deit_file_gives_timms_logits_and_features(tmp_path):
+    """The visible half of the Transformer pair is DeiT, whose file has its weights in 'model'."""
+    timm = pytest.importorskip('timm')
+    theirs = load_filled(timm.create_model('deit_tiny_patch16_224', depth=4)).eval()
+    torch.save({'model': theirs.state_dict()}, tmp_path / 'deit.pth')
+    arch = dict(embed_dims=192, num_layers=4, num_heads=3)
+    images = make_input((1, 3, 224, 224)).float()
+    for name in ('vit_tiny_visible', 'deit_tiny_patch16_224'):
+        model = get_model(name, pretrained=tmp_path / 'deit.pth', arch=arch)
+        extractor = get_feature_extractor(name, pretrained=tmp_path / 'deit.pth', arch=arch)
+        with torch.no_grad():
+            assert_close(model(images), theirs(images), 'logits')
+            pooled, maps = extractor(images)
+            tokens = theirs.forward_features(images)
+        assert_close(pooled, tokens[:, 0], 'pooled')
+        assert_close(maps[3].flatten(2).mT, tokens[:, 1:], 'map')
+        assert [value.shape for value in maps] == [(1, 192, 14, 14)] * 4
 
 
 def test_vim_features_are_class_token_and_maps(tmp_path):

@@ -3,6 +3,11 @@
 dataset_type = 'mmvmamba.ImageNetLMDB'
 bgr_mean = [103.53, 116.28, 123.675]
 bgr_std = [57.375, 57.12, 58.395]
+# Decoded as Pillow, hence torchvision, does: not turned by the EXIF entry, and a file cut short is
+# an error. (PlainMamba's authors decoded with OpenCV: leave the two arguments out for that.)
+load_image = dict(
+    type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
+)
 rand_augment = dict(
     type='RandAugment',
     policies='timm_increasing',
@@ -23,7 +28,7 @@ random_erasing = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    load_image,
     dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     rand_augment,
@@ -31,7 +36,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    load_image,
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

@@ -176,7 +176,7 @@ class VisionTransformerCausal(BaseBackbone):
         table = state.get('pos_embed')
         if table is None or table.shape[1] == self.pos_embed.shape[1]:
             return
-        patches, token = self._split(table)
+        patches, token = self.split_tokens(table)
         table = {'patches': patches}
         fit_position_table(table, self.grid, 'patches')
         state['pos_embed'] = self._join(table['patches'], token)
@@ -221,8 +221,8 @@ class VisionTransformerCausal(BaseBackbone):
             [token, patches] if self.class_token == 'first' else [patches, token], dim=1
         )
 
-    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The inverse of ``_join``."""
+    def split_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The patches, and the class token if there is one, of ``(N, L, C)``."""
         if self.class_token == 'none':
             return tokens, None
         if self.class_token == 'first':
@@ -230,11 +230,11 @@ class VisionTransformerCausal(BaseBackbone):
         return tokens[:, :-1], tokens[:, -1:]
 
     def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
-        patches, token = self._split(self.pos_embed)
+        patches, token = self.split_tokens(self.pos_embed)
         return self._join(resize_position_grid(patches, self.grid, grid), token)
 
     def _output(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        patches, token = self._split(tokens)
+        patches, token = self.split_tokens(tokens)
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid)
         if self.out_type == 'cls_token':

@@ -1,0 +1,27 @@
+"""Key map of the plain vision Transformer, whose public files are DeiT's."""
+
+from .family import Family, Style
+
+__all__ = ['VIT']
+
+_MARKS = ('cls_token', 'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight')
+
+VIT = Family(
+    name='vit',
+    backbones=('VisionTransformerCausal',),
+    styles=(
+        Style(
+            'DeiT',
+            marks=_MARKS,
+            renames=(
+                (
+                    r'(cls_token$|pos_embed$|patch_embed\.proj\.|blocks\.\d+\.|norm\.)',
+                    r'backbone.\1',
+                ),
+                (r'head\.', 'head.fc.'),
+            ),
+        ),
+    ),
+    backbone_marks=_MARKS,
+    head_only=(r'cls_token$', r'norm\.'),
+)
