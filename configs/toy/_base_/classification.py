@@ -7,7 +7,9 @@
 toy_epochs = 8
 toy_root = 'data/toy/imagenet'
 toy_load = [
-    dict(type='LoadImageFromFile'),
+    dict(
+        type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
+    ),
     dict(type='Resize', scale=(32, 32), backend='pillow', interpolation='bilinear'),
 ]
 toy = dict(
