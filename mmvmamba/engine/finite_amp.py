@@ -25,8 +25,9 @@ DTYPES = {
 class FiniteAmpOptimWrapper(OptimWrapper):
     """An optimizer wrapper that skips a step whose loss or gradients are not finite.
 
-    Such a step changes neither weights nor optimizer state; it is logged and counted, and too many
-    in a row end the run instead of wasting it. All processes skip together. Unlike mmengine's
+    Such a step changes neither weights nor optimizer state nor the statistics of BatchNorm layers,
+    which the forward pass has already updated; it is logged and counted, and too many in a row end
+    the run instead of wasting it. All processes skip together. Unlike mmengine's
     wrapper for mixed precision it also works on the CPU.
 
     Args:
@@ -64,6 +65,8 @@ class FiniteAmpOptimWrapper(OptimWrapper):
         self.skipped = 0
         self.skipped_in_a_row = 0
         self._loss_is_finite: Tensor | None = None
+        # Buffers of the norms, and their values before the step that is being computed.
+        self._statistics: list[tuple[Tensor, Tensor]] = []
         self.scaler = torch.amp.GradScaler(
             self.device_type, init_scale=init_scale, enabled=self.dtype == torch.float16
         )
@@ -71,6 +74,9 @@ class FiniteAmpOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass in ``dtype``."""
+        if not self._statistics:
+            norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+            self._statistics = [(b, b.clone()) for norm in norms for b in norm.buffers()]
         enabled = self.dtype != torch.float32
         with (
             super().optim_context(model),
@@ -101,6 +107,9 @@ class FiniteAmpOptimWrapper(OptimWrapper):
         else:
             self.skipped += 1
             self.skipped_in_a_row += 1
+            for buffer, before in self._statistics:
+                buffer.copy_(before)
+        self._statistics = []
         self.scaler.update()
         if self.skipped_in_a_row:
             self._report()

@@ -87,6 +87,24 @@ def test_a_bad_step_changes_nothing_and_the_next_one_counts_again(factor, dtype)
     assert not torch.equal(weights(model), before)
 
 
+def test_a_bad_batch_leaves_no_trace_in_batch_norm():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    wrapper = FiniteAmpOptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=2
+    )
+    run(model, wrapper, batches(2))
+    before = copy.deepcopy(dict(model.named_buffers()))
+    assert before['1.running_mean'].any() and before['1.num_batches_tracked'] == 2
+    good, bad = batches(2, seed=2)
+    run(model, wrapper, [good, bad * float('nan')])
+    assert wrapper.skipped == 1
+    for name, value in model.named_buffers():
+        assert torch.equal(value, before[name]), name
+    run(model, wrapper, [good, bad])
+    assert wrapper.skipped == 1 and model[1].num_batches_tracked == 4
+    assert not torch.equal(model[1].running_mean, before['1.running_mean'])
+
+
 def test_a_loss_that_is_not_finite_with_finite_gradients_is_skipped():
     model, wrapper = make()
     before = weights(model)
