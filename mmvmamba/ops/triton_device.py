@@ -10,12 +10,14 @@ __all__ = ['interpreted', 'on_device', 'power_of_two', 'triton_unavailable_reaso
 
 def triton_unavailable_reason(device: torch.device) -> str | None:
     """Why Triton cannot run on a device, or None: CUDA, ROCm, and the CPU if it is interpreted."""
+    on_cpu = device.type == 'cpu' and interpreted()
+    # Before the search for the package, which takes as long as a small scan.
+    if device.type != 'cuda' and not on_cpu:
+        return f'it runs on CUDA and ROCm devices, got tensors on {device.type}'
     if find_spec('triton') is None:
         return 'triton is not installed; install it with: pip install triton'
-    if device.type == 'cpu' and interpreted():
+    if on_cpu:
         return None
-    if device.type != 'cuda':
-        return f'it runs on CUDA and ROCm devices, got tensors on {device.type}'
     if not torch.cuda.is_available():
         return 'torch finds no CUDA or ROCm device'
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < (7, 0):

@@ -1,0 +1,99 @@
+"""What the benchmark scripts share; no figure here depends on the machine."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
+
+
+@pytest.fixture
+def common():
+    spec = importlib.util.spec_from_file_location('common', BENCHMARKS / 'common.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def clock(common, monkeypatch):
+    """A clock that goes on only when it is told to."""
+    now = [0.0]
+
+    class Time:
+        perf_counter = staticmethod(lambda: now[0])
+
+    monkeypatch.setattr(common, 'time', Time)
+    return lambda seconds: now.__setitem__(0, now[0] + seconds)
+
+
+def test_time_of_a_part_is_not_counted_again_in_the_part_around_it(common, clock):
+    class Model:
+        def head(self):
+            clock(2)
+            self.nms()
+            clock(1)
+
+        def nms(self):
+            clock(5)
+
+    model, parts = Model(), common.PartTimes()
+    parts.watch('head', model, 'head')
+    parts.watch('post-processing', model, 'nms')
+    for outside in (1, 2, 30):
+        with parts.call():
+            clock(outside)
+            model.head()
+    assert parts.medians() == {'rest': 2, 'head': 3, 'post-processing': 5}
+
+
+def test_turns_change_who_goes_first_and_count_no_warm_up(common, clock):
+    calls = []
+
+    def run(name, seconds):
+        calls.append(name)
+        clock(seconds)
+
+    times = common.take_turns([lambda: run('a', 1), lambda: run('b', 3)], least=2, warmups=1)
+    assert calls == ['a', 'b', 'a', 'b', 'b', 'a']
+    assert times == [[1, 1], [3, 3]]
+
+
+def test_turns_go_on_for_as_long_as_asked(common, clock):
+    (times,) = common.take_turns([lambda: clock(1)], least=2, seconds=5, warmups=0)
+    assert len(times) == 5
+
+
+def test_spread_is_relative_to_the_median(common):
+    assert common.spread([10.0, 10.0, 10.0, 10.0]) == 0
+    assert common.spread([8.0, 10.0, 12.0]) == pytest.approx(0.4)
+
+
+def test_peak_memory_is_that_of_the_largest_moment(common):
+    def run():
+        first = torch.empty(2**20, dtype=torch.uint8)
+        del first
+        torch.empty(2**21, dtype=torch.uint8)
+
+    run()
+    assert common.peak_memory(run) == pytest.approx(2, abs=0.1)
+
+
+def test_table_leaves_absent_cells_empty(common):
+    table = common.markdown_table(['a', 'b'], [{'a': '1', 'b': '2'}, {'a': '3'}])
+    assert table.splitlines() == ['| a | b |', '| --- | --- |', '| 1 | 2 |', '| 3 |  |']
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
+def test_gpu_script_names_what_it_would_run():
+    run = subprocess.run(
+        ['bash', str(BENCHMARKS / 'gpu.sh'), '--dry-run'], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    scripts = [word for word in run.stdout.split() if word.endswith('.py')]
+    assert scripts
+    assert all((BENCHMARKS.parent / script).is_file() for script in scripts)
