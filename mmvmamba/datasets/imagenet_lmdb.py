@@ -36,7 +36,9 @@ class ImageNetLMDB(BaseDataset):
     the database: neither the main process nor a worker holds a copy of it.
 
     A database made by PlainMamba's converter is read with the list of its labels, ``ann_file``, or
-    ``meta/<split>.txt`` below ``data_root``.
+    ``meta/<split>.txt`` below ``data_root``. In one of MambaVision's the keys are the paths of the
+    files where it was made: the folder of an image is its class, as for torchvision. The pickled
+    index beside the database is not needed.
 
     Args:
         data_root: The database itself, or the folder that has ``<split>.lmdb``.
@@ -115,7 +117,9 @@ class ImageNetLMDB(BaseDataset):
         header = self.reader.header
         list_file = self.ann_file or (self._default_list if header is None else '')
         if list_file:
-            self._list = _SampleList(list_file, self.reader)
+            self._list = _SampleList.from_file(list_file, self.reader)
+        elif header is None and '/' in next(self.reader.sample_keys()):
+            self._list = _SampleList.from_keys(self.reader)
         labels = self.reader.labels() if self._list is None else self._list.labels
         if labels is None:
             raise LabelMismatchError(
@@ -131,7 +135,9 @@ class ImageNetLMDB(BaseDataset):
 
     def _set_classes(self, labels: np.ndarray) -> None:
         path = self.reader.path
-        own = self.reader.classes if self.reader.header is not None else None
+        own = self._list.classes if self._list is not None else None
+        if self.reader.header is not None:
+            own = self.reader.classes
         given = self._metainfo.get('classes')
         if given is not None and own is not None:
             same = sorted(given) == sorted(own) and list(given) != own
@@ -260,11 +266,35 @@ class _SampleList:
     Kept in arrays, which forked workers share; lists of objects would be copied bit by bit.
 
     Args:
-        path: Lines of a path, a space and a class index.
-        reader: The database. PlainMamba's have file names as keys, without the folder.
+        names: Keys.
+        labels: Class index of each.
+        classes: Class names, if they are known.
     """
 
-    def __init__(self, path: str, reader: LMDBReader) -> None:
+    def __init__(
+        self, names: list[str], labels: Sequence[int], classes: list[str] | None = None
+    ) -> None:
+        encoded = [name.encode('utf-8', 'surrogateescape') for name in names]
+        self.labels = np.array(labels, np.int32)
+        self.classes = classes
+        self._text = np.frombuffer(b''.join(encoded), np.uint8)
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+
+    @classmethod
+    def from_keys(cls, reader: LMDBReader) -> '_SampleList':
+        """Takes the folder of each image as its class, in alphabetical order."""
+        names = list(reader.sample_keys())
+        folders = [os.path.basename(os.path.dirname(name)) for name in names]
+        classes = sorted(set(folders))
+        index = {name: i for i, name in enumerate(classes)}
+        return cls(names, [index[folder] for folder in folders], classes)
+
+    @classmethod
+    def from_file(cls, path: str, reader: LMDBReader) -> '_SampleList':
+        """Reads lines of a path, a space and a class index.
+
+        PlainMamba's databases have file names as keys, without the folder.
+        """
         if not os.path.isfile(path):
             raise LabelMismatchError(
                 f'there is no list of labels {path!r}', reader.path, '', 'Correct ann_file.'
@@ -287,10 +317,7 @@ class _SampleList:
                     name,
                     'Give the list that belongs to the database.',
                 )
-        encoded = [name.encode('utf-8', 'surrogateescape') for name in names]
-        self.labels = np.array([int(label) for _, _, label in pairs], np.int32)
-        self._text = np.frombuffer(b''.join(encoded), np.uint8)
-        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        return cls(names, [int(label) for _, _, label in pairs])
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -35,15 +35,16 @@ def split_uri(uri: str | os.PathLike) -> tuple[LMDBReader, str]:
     # From the end, for a key has fewer parts than an absolute path.
     folder = path.rstrip('/')
     while folder and folder not in _readers:
-        folder = folder.rpartition('/')[0]
+        folder = folder.rpartition('/')[0].rstrip('/')
     if not folder:
         folder = path.rstrip('/')
         while folder and find_database(folder) is None:
-            folder = folder.rpartition('/')[0]
+            folder = folder.rpartition('/')[0].rstrip('/')
         if folder:
             _readers[folder] = LMDBReader(folder)
     if folder:
-        return _readers[folder], path[len(folder) :].strip('/')
+        # A key may begin with a slash of its own.
+        return _readers[folder], path[len(folder) + 1 :].rstrip('/')
     raise DatabaseNotFoundError(
         'no folder of this path is an LMDB database',
         path,

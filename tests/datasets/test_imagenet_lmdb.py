@@ -12,7 +12,9 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from mmvmamba.datasets import close_environments
 from mmvmamba.datasets.errors import CorruptRecordError, KeyMissingError, LabelMismatchError
+from mmvmamba.datasets.lmdb_backend import _readers
 from mmvmamba.datasets.lmdb_writer import BuildOptions, create_lmdb
 
 pytest.importorskip('mmpretrain')
@@ -115,6 +117,29 @@ def test_plain_mambas_databases_are_read_with_their_list(tmp_path):
     assert (found.CLASSES, named.CLASSES) == (('0', '1'), ('a', 'b'))
     loader = DataLoader(found, num_workers=2, collate_fn=as_list)
     assert sum(len(batch) for batch in loader) == 6
+
+
+@pytest.mark.parametrize('root', ['/mnt/disk a/imagenet/train', 'imagenet/train'])
+def test_mambavisions_databases_are_read_by_the_folders_in_their_keys(root, tmp_path):
+    path = tmp_path / 'train_faster_imagefolder.lmdb'
+    env = lmdb.open(str(path), map_size=1 << 26)
+    images = {f'{root}/{n}/{n}_{i}.JPEG': 10 * k + i for k, n in enumerate('bac') for i in range(3)}
+    with env.begin(write=True) as txn:
+        for key, seed in images.items():
+            txn.put(key.encode(), encode(random_image(seed)))
+    env.close()
+    dataset = build(tmp_path, data_prefix='train_faster_imagefolder.lmdb', num_classes=3)
+    assert dataset.CLASSES == ('a', 'b', 'c')
+    assert dataset.get_gt_labels().tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    for i, key in enumerate(sorted(images)):
+        close_environments()
+        _readers.clear()  # the first look-up goes another way than the next ones
+        for _ in range(2):
+            want = np.asarray(Image.open(io.BytesIO(encode(random_image(images[key])))))
+            assert dataset[i]['img_path'].endswith(f'.lmdb/{key}')
+            assert np.array_equal(dataset[i]['img'][..., ::-1], want)
+    loader = DataLoader(dataset, num_workers=2, collate_fn=as_list)
+    assert sum(len(batch) for batch in loader) == 9
 
 
 def test_lists_that_do_not_fit_are_refused(tmp_path):
