@@ -6,15 +6,20 @@
 
 Each model runs at its own image size, from the image to the logits, in evaluation mode. timm's
 model of the same name, where there is one, runs in turns with ours: run by run, so that whatever
-else the machine does meets both alike. DeiT, ConvNeXt and Swin of like size stand at the end for
-comparison. Times are medians; the spread is the distance of the quartiles relative to the median.
-Memory is the peak of what one run allocates, besides weights and images.
+else the machine does meets both alike. So does the authors' own code on a GPU, where it can be
+imported: the package ``mambavision``, and Vim's ``models_mamba`` from a checkout on PYTHONPATH.
+(PlainMamba's needs mmcv 1, which does not go with the PyTorch that this package needs.) DeiT,
+ConvNeXt and Swin of like size stand at the end for comparison. Times are medians; the spread is the
+distance of the quartiles relative to the median. Memory is the peak of what one run allocates,
+besides weights and images.
 """
 
 import argparse
 import fnmatch
+import importlib
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 import torchvision
@@ -42,6 +47,8 @@ except ImportError:
 
 TORCHVISION = ('convnext_tiny', 'convnext_small', 'swin_t', 'swin_s')
 TIMM = ('deit_tiny_patch16_224', 'deit_small_patch16_224', 'deit_base_patch16_224')
+# Module of the authors' code by family.
+OFFICIAL = {'mambavision': 'mambavision', 'vim': 'models_mamba'}
 COLUMNS = ('model', 'params M', 'px', 'batch', 'images/s', 'ms', 'spread', 'MiB')
 
 
@@ -82,7 +89,7 @@ def compare(
     for run in runs:
         run()
     memory = [peak_memory(run, args.device) for run in runs]
-    times = take_turns(runs, args.device, seconds=args.seconds, warmups=0)
+    times = take_turns(runs, args.device, least=args.least, seconds=args.seconds, warmups=0)
     labels = zip(models, models.values(), times, memory, strict=True)
     return [row_of(name, model, images, *found) for name, model, *found in labels], times
 
@@ -97,18 +104,37 @@ def make_images(batch: int, side: int, args: argparse.Namespace) -> Tensor:
     return images.to(memory_format=torch.channels_last) if args.channels_last else images
 
 
+def official_model(name: str) -> nn.Module | None:
+    """The authors' own model, None where their code is not installed."""
+    info = find_model(name)
+    module = OFFICIAL.get(info.family)
+    if module is None or find_spec(module) is None:
+        return None
+    package, alias = importlib.import_module(module), info.aliases[0]
+    return (
+        package.create_model(alias) if info.family == 'mambavision' else getattr(package, alias)()
+    )
+
+
 def rows_of(name: str, args: argparse.Namespace) -> list[dict[str, str]]:
-    """Our model, and timm's of the same name after it with the ratio of the speeds."""
+    """Our model, and timm's or the authors' after it with the ratio of the speeds."""
     models = {name: prepare(lambda: get_model(name), args)}
-    side = find_model(name).img_size
-    if timm is not None and timm.is_model(name):
-        models[f'{name} (timm)'] = prepare(lambda: timm.create_model(name), args)
+    info = find_model(name)
+    side = info.img_size
+    theirs = [n for n in (name, *info.aliases) if timm is not None and timm.is_model(n)]
+    if theirs:
+        models[f'{theirs[0]} (timm)'] = prepare(lambda: timm.create_model(theirs[0]), args)
+    official = official_model(name) if args.device == 'cuda' else None
+    if official is not None:
+        models[f'{name} (official)'] = prepare(lambda: official, args)
     rows = []
     for batch in args.batch:
         found, times = compare(models, make_images(batch, side, args), args)
         if len(times) == 2:
             found[0]['ours : theirs'] = f'{median(times[1]) / median(times[0]):.2f}x'
         rows += found
+    if args.device == 'cuda' and official is None and info.family in OFFICIAL:
+        rows.append({'model': f'{name} (official)', 'images/s': 'not measured'})
     return rows
 
 
@@ -144,6 +170,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', nargs='+', type=int, default=[1])
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument('--without-context', action='store_true', help='no other architectures')
+    parser.add_argument('--least', type=int, default=5, help='runs of each at least')
     add_run_arguments(parser, seconds=4.0)
     args = parser.parse_args()
     args.autocast = None if args.dtype == 'float32' else getattr(torch, args.dtype)
