@@ -45,6 +45,7 @@ MODELS = (
 )
 COLUMNS = ('model', 'size', 'mode', 'ms', 'spread', 'backbone', 'head', 'rest', 'MiB',
            'mmseg ms', 'mmseg MiB', 'ours : mmseg')  # fmt: skip
+PART_RUNS = 2
 WINDOWS = dict(crop_size=(512, 512), stride=(341, 341))
 
 
@@ -72,7 +73,7 @@ def parts_of(model: nn.Module, run: Callable[[], object], args: argparse.Namespa
     parts = PartTimes(args.device)
     parts.watch('backbone', model, 'extract_feat')
     parts.watch('head', model.decode_head)
-    for _ in range(3):
+    for _ in range(PART_RUNS):
         with parts.call():
             run()
     return parts.medians()
@@ -89,7 +90,9 @@ def row_of(name: str, size: tuple[int, int], mode: str, args: argparse.Namespace
         with torch.inference_mode():
             metas = [dict(ori_shape=size, img_shape=size, pad_shape=size)]
             assert_close(model.slide_inference(image, metas), theirs(image, metas), name)
-    times = take_turns(runs, args.device, least=args.least, seconds=args.seconds)
+    # In slide mode the comparison was the warm-up.
+    warmups = int(mode == 'whole')
+    times = take_turns(runs, args.device, least=args.least, seconds=args.seconds, warmups=warmups)
     row = {
         'model': name,
         'size': f'{size[0]}x{size[1]}',
