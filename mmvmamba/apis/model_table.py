@@ -105,7 +105,7 @@ def _mambavision(
             drop_path_rate=drop_path,
         ),
         f'https://huggingface.co/nvidia/MambaVision-{repo}/resolve/main/mambavision_{file}.pth.tar',
-        aliases=(f'mamba_vision_{name}',),
+        aliases=(f'mamba_vision_{name}', f'MambaVision-{repo}', f'nvidia/MambaVision-{repo}'),
         img_size=img_size,
         crop_pct=crop_pct,
         crop_mode=crop_mode,
@@ -215,7 +215,8 @@ _ROWS = (
     _mambaout('base_wide_rw', _timm('base_wide_rw.sw_e500_in1k'), 84.454, 94.45, crop_pct=0.95),
     _mambaout('base_plus_rw', _timm('base_plus_rw.sw_e150_in12k_ft_in1k'), 86.632, 101.66),
     _mambaout('base_plus_rw', _timm('base_plus_rw.sw_e150_r384_in12k_ft_in1k'), 87.506, 101.66,
-              name='mambaout_base_plus_rw_384', img_size=384, crop_mode='squash'),
+              name='mambaout_base_plus_rw_384', img_size=384, crop_mode='squash',
+              aliases=('mambaout_base_plus_rw.sw_e150_r384_in12k_ft_in1k',)),
     _mambaout('test', None, None, 0.45, aliases=('test_mambaout',), img_size=160),
     # The pair of Fig. 3b of MambaOut's paper.
     _vit('tiny', False, 72.2, 5.7, 'deit_tiny_patch16_224-a1311bcf'),
@@ -229,17 +230,23 @@ MODEL_TABLE = {row.name: row for row in _ROWS}
 
 
 def find_model(name: str) -> ModelInfo:
-    """The row of a model, by our name or the official one; upper and lower case are the same.
+    """The row of a model, by our name or the official one.
+
+    Upper and lower case are the same, and so are hyphens and underscores.
 
     Raises:
         ValueError: There is no such model; the message has the nearest names.
     """
-    names = {alias.lower(): row for row in _ROWS for alias in (row.name, *row.aliases)}
+    names = {_plain(alias): row for row in _ROWS for alias in (row.name, *row.aliases)}
     # timm writes the training recipe after a dot.
-    row = names.get(name.lower()) or names.get(name.lower().split('.')[0])
+    row = names.get(_plain(name)) or names.get(_plain(name).split('.')[0])
     if row is not None:
         return row
-    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(_plain(name), names, n=3, cutoff=0.5)
     near = list(dict.fromkeys(names[alias].name for alias in near))
     hint = f' Did you mean {" or ".join(map(repr, near))}?' if near else ''
     raise ValueError(f'there is no model {name!r}; mmvmamba.list_models() names all.{hint}')
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace('-', '_')

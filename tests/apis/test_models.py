@@ -25,6 +25,9 @@ OFFICIAL_NAMES = {
     ),
     'mambaout_base_plus_rw.sw_e150_in12k_ft_in1k': 'mambaout_base_plus_rw',
     'test_mambaout': 'mambaout_test',
+    'mambaout_base_plus_rw.sw_e150_r384_in12k_ft_in1k': 'mambaout_base_plus_rw_384',
+    'nvidia/MambaVision-L2-512-21K': 'mambavision_l2_512_21k',
+    'MambaVision-T': 'mambavision_t',
     'PlainMamba-L2': 'plain_mamba_l2',
 }
 ADDRESSES = {
@@ -79,7 +82,7 @@ def test_official_weights_are_at_their_address(name, address, monkeypatch):
     ('name', 'message'),
     [
         ('vim_tinny', "'vim_tiny'"),
-        ('mambavision-t', "'mambavision_t'"),
+        ('mambavision_t1', "'mambavision_t'"),
         ('mambaout', "'mambaout_"),
         ('resnet50', 'list_models'),
     ],

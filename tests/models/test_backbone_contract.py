@@ -237,3 +237,12 @@ def test_compiled_model_gives_the_same_maps(name):
         got = torch.compile(backbone, fullgraph=True)(x)
     for compiled, level in zip(got, want, strict=True):
         assert_close(compiled, level, name, tolerance=1e-4)
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+@pytest.mark.parametrize('name', NAMES)
+def test_images_of_other_channels_are_refused(name, channels):
+    message = rf'images must be \(N, 3, H, W\), got \(2, {channels}, 64, 64\)'
+    with pytest.raises(ValueError, match=message):
+        build(name)(torch.zeros(2, channels, 64, 64))
+    assert build(name, in_channels=channels)(torch.zeros(2, channels, 64, 64))

@@ -13,7 +13,16 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvmamba.checkpoint import fit_state_dict, load_backbone, split_init_cfg
 
-__all__ = ['BaseBackbone', 'resolve_arch', 'resolve_out_indices']
+__all__ = ['BaseBackbone', 'check_images', 'resolve_arch', 'resolve_out_indices']
+
+
+def check_images(x: Tensor, stem: nn.Conv2d) -> None:
+    """Refuses images of another number of channels than the first convolution takes."""
+    if x.dim() != 4 or x.shape[1] != stem.in_channels:
+        raise ValueError(
+            f'images must be (N, {stem.in_channels}, H, W), got {tuple(x.shape)}; grey and '
+            'transparent ones become RGB in mmvmamba.classify, or give the model in_channels=...'
+        )
 
 
 def resolve_arch(arch: str | dict, arch_zoo: dict[str, dict], optional: Sequence[str] = ()) -> dict:

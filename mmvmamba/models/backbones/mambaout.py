@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmvmamba.layers import drop_path, drop_path_rates
 from mmvmamba.registry import MODELS
 
-from .base import BaseBackbone, resolve_arch, resolve_out_indices
+from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
 
 __all__ = ['MambaOut']
 
@@ -252,6 +252,7 @@ class MambaOut(BaseBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""
+        check_images(x, self.downsample_layers[0].conv1)
         x = x.permute(0, 2, 3, 1)
         maps = {}
         for i in range(max(self.out_indices) + 1):

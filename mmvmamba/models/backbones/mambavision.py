@@ -26,7 +26,7 @@ from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.ops.windows import window_partition, window_reverse
 from mmvmamba.registry import MODELS
 
-from .base import BaseBackbone, resolve_arch, resolve_out_indices
+from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
 
 __all__ = ['MambaVision']
 
@@ -430,6 +430,7 @@ class MambaVision(BaseBackbone):
 
     def stage_maps(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, without norm, up to the last that ``out_indices`` asks for."""
+        check_images(x, self.patch_embed.conv_down[0])
         x = self.patch_embed(x)
         maps = []
         last = max(self.out_indices)

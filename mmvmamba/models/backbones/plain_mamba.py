@@ -24,7 +24,7 @@ from mmvmamba.ops.scan_order import snake_orders
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.registry import MODELS
 
-from .base import BaseBackbone, resolve_arch, resolve_out_indices
+from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
 
 __all__ = ['PlainMamba', 'PlainMambaBlock', 'PlainMambaMixer', 'PlainMambaStem']
 
@@ -275,6 +275,7 @@ class PlainMamba(BaseBackbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, and their grid."""
+        check_images(x, self.patch_embed.stem[0])
         x, grid = self.patch_embed(x)
         position = resize_position_grid(self.pos_embed, self.position_grid, grid)
         return self.drop_after_pos(x + position), grid

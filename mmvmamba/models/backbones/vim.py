@@ -29,7 +29,7 @@ from mmvmamba.layers import (
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.registry import MODELS
 
-from .base import BaseBackbone, resolve_arch, resolve_out_indices
+from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
 
 __all__ = ['VimBlock', 'VisionMamba']
 
@@ -223,10 +223,10 @@ class VisionMamba(BaseBackbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, ``(N, L, C)``, and their grid."""
-        if x.shape[1] != self.in_channels or min(x.shape[2:]) < self.patch_size:
+        check_images(x, self.patch_embed.proj)
+        if min(x.shape[2:]) < self.patch_size:
             raise ValueError(
-                f'images must have {self.in_channels} channels and sides of {self.patch_size} '
-                f'pixels or more, got {tuple(x.shape)}'
+                f'images must have sides of {self.patch_size} pixels or more, got {tuple(x.shape)}'
             )
         x = self.patch_embed(x)
         grid = tuple(x.shape[2:])

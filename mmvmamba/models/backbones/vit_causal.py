@@ -13,7 +13,7 @@ from mmvmamba.checkpoint import fit_position_table
 from mmvmamba.layers import MLP, Attention, drop_path, drop_path_rates, resize_position_grid
 from mmvmamba.registry import MODELS
 
-from .base import BaseBackbone, resolve_arch, resolve_out_indices
+from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
 
 __all__ = ['VisionTransformerCausal']
 
@@ -199,6 +199,7 @@ class VisionTransformerCausal(BaseBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to what ``out_type`` says for each of ``out_indices``."""
+        check_images(x, self.patch_embed.proj)
         grid = self._grid_of(x.shape[2:])
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)
         tokens = self._join(patches, self.cls_token)

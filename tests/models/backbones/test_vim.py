@@ -1,5 +1,7 @@
 """What is special to Vim beyond the numbers of the official models."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -246,7 +248,7 @@ def test_bad_arguments_are_named(settings, message):
 
 @pytest.mark.parametrize('shape', [(1, 1, 64, 64), (1, 4, 64, 64), (1, 3, 64, 15)], ids=str)
 def test_images_that_do_not_fit_are_named(shape):
-    with pytest.raises(ValueError, match='3 channels and sides of 16 pixels or more, got'):
+    with pytest.raises(ValueError, match=rf'images must .*got {re.escape(str(shape))}'):
         small_model()(torch.zeros(shape))
 
 
