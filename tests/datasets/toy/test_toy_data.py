@@ -175,3 +175,24 @@ def test_objects_of_a_scene_never_share_a_pixel():
         _, objects = draw_scene(rng, (97, 130), ('disc', 'square'), 6, crowd_probability=1.0)
         assert sum(item.mask.astype(int) for item in objects).max() == 1
         assert all(item.mask.sum() >= 60 for item in objects)
+
+
+@pytest.mark.parametrize('name', CLS_CLASSES)
+def test_a_portrait_is_large_and_in_the_middle(name):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        _, (item,) = draw_scene(rng, (120, 150), (name,), 1, is_portrait=True)
+        rows, columns = np.nonzero(item.mask)
+        # A radius of 0.3 to 0.42 of the shorter side, around a point near the middle.
+        extents = max(np.ptp(rows), np.ptp(columns)) + 1
+        assert 0.5 * 120 <= extents <= 0.95 * 120
+        assert abs((rows.min() + rows.max()) / 2 / 120 - 0.5) < 0.2
+        assert abs((columns.min() + columns.max()) / 2 / 150 - 0.5) < 0.2
+
+
+def test_a_crowd_lies_behind_the_objects_and_is_marked():
+    rng = np.random.default_rng(0)
+    _, objects = draw_scene(rng, (97, 130), ('disc',), 2, crowd_probability=1.0)
+    assert [item.is_crowd for item in objects] == [True, False, False]
+    _, objects = draw_scene(rng, (97, 130), ('disc',), 2)
+    assert not any(item.is_crowd for item in objects)
