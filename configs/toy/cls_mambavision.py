@@ -22,7 +22,7 @@ model = dict(
 custom_hooks = [
     dict(
         type='mmvmamba.MesaEMAHook',
-        start_epoch=4,
+        start_epoch=3,
         momentum=0.02,
         update_buffers=True,
         priority='ABOVE_NORMAL',

@@ -25,6 +25,13 @@ def run(*command):
     return done.stdout
 
 
+def data_options(databases):
+    names = [
+        f'{name}_dataloader.dataset.data_root={databases}' for name in ('train', 'val', 'test')
+    ]
+    return ('--cfg-options', *names)
+
+
 def metrics(output):
     rows = re.findall(r'^\| (accuracy/\S+) +\| +(\S+) \|$', output, re.MULTILINE)
     return {name: float(value) for name, value in rows}
@@ -34,7 +41,7 @@ def metrics(output):
 def databases(tmp_path_factory):
     """A folder that has nothing but train.lmdb and val.lmdb, as many images as the configs say."""
     out = tmp_path_factory.mktemp('data')
-    images, _ = make_toy_data(out, 'imagenet', num_train=2400, num_val=240)
+    images, _ = make_toy_data(out, 'imagenet', num_train=4800, num_val=240)
     folder = out / 'databases'
     folder.mkdir()
     for split in ('train', 'val'):
@@ -45,15 +52,31 @@ def databases(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('family', ['plain_mamba', 'mambaout'])
+@pytest.mark.parametrize('family', ['plain_mamba', 'vim', 'mambavision'])
 def test_a_toy_classifier_learns(family, databases, tmp_path):
     config = f'configs/toy/cls_{family}.py'
-    roots = [
-        f'{name}_dataloader.dataset.data_root={databases}' for name in ('train', 'val', 'test')
-    ]
-    arguments = ('--work-dir', str(tmp_path), '--cfg-options', *roots)
+    arguments = ('--work-dir', str(tmp_path), *data_options(databases))
     run('tools/train.py', config, '--seed', '0', *arguments)
     checkpoint = (tmp_path / 'last_checkpoint').read_text().strip()
     found = metrics(run('tools/test.py', config, checkpoint, '--eval', 'accuracy', *arguments))
     assert found['accuracy/top1'] > MIN_TOP1
     assert found['accuracy/top1'] <= found['accuracy/top5'] <= 100
+
+
+def test_a_model_of_another_number_of_classes_is_refused_in_one_line(databases, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, 'tools/train.py', 'configs/toy/cls_mambaout.py'),
+            *('--work-dir', str(tmp_path), *data_options(databases), 'model.head.num_classes=5'),
+        ],
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith('error: head expects 5 classes, the data set of train_dataloader has 6')
+    assert f'path: {databases}/train.lmdb' in line and 'num_classes to 6' in line
+    assert 'Traceback' not in done.stderr

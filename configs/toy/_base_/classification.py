@@ -1,10 +1,10 @@
 # What the toy classifiers share: generated shapes of six classes in databases, and a schedule of
-# 800 steps. An experiment names this file behind the real one and takes the parts of `toy`.
+# 1000 steps. An experiment names this file behind the real one and takes the parts of `toy`.
 # Data, in two steps; the second one also for val in place of train:
-# python tools/dataset_converters/make_toy_data.py --only imagenet --num-train 2400 --num-val 240
+# python tools/dataset_converters/make_toy_data.py --only imagenet --num-train 4800 --num-val 240
 # python tools/dataset_converters/create_lmdb_dataset.py create data/toy/imagenet/train \
 #     data/toy/imagenet/train.lmdb
-toy_epochs = 8
+toy_epochs = 5
 toy_root = 'data/toy/imagenet'
 toy_load = [
     dict(
