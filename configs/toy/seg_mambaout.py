@@ -20,7 +20,12 @@ train_dataloader = {{_base_.toy.train_dataloader}}
 val_dataloader = {{_base_.toy.val_dataloader}}
 test_dataloader = val_dataloader
 optim_wrapper = {{_base_.toy.optim_wrapper}}
-param_scheduler = {{_base_.toy.param_scheduler}}
-train_cfg = {{_base_.toy.train_cfg}}
+# Maps of several strides take longer to learn than those of one.
+steps = 2000
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=30, end=steps),
+]
+train_cfg = dict(max_iters=steps, val_interval=steps)
 auto_scale_lr = {{_base_.toy.auto_scale_lr}}
-default_hooks = {{_base_.toy.default_hooks}}
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=steps))
