@@ -1,0 +1,3 @@
+from .selective_scan import available_backends, scan_backend, selective_scan, selective_scan_ref
+
+__all__ = ['available_backends', 'scan_backend', 'selective_scan', 'selective_scan_ref']

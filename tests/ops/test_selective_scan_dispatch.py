@@ -109,7 +109,7 @@ def test_forced_backend_that_cannot_run_says_why():
 
 
 def test_reasons_name_the_command_that_helps(monkeypatch):
-    monkeypatch.setattr(cpu, 'find_spec', lambda name: None)
+    monkeypatch.setattr(cpu, '_has_numba', lambda: False)
     assert 'pip install numba' in cpu.unavailable_reason(CPU, torch.float32, 16)
     assert available_backends('cpu')[-1] == 'torch'
     assert 'numba' not in available_backends('cpu')
@@ -155,6 +155,30 @@ def test_scan_with_threads_after_a_fork():
         assert process.exitcode == 0
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize('team', ['openmp', 'pool'])
+@pytest.mark.parametrize('threads', [2, 5])
+def test_threads_change_nothing(team, threads, monkeypatch):
+    inputs = make_scan_inputs(3, 9, 200, 4, directions=2)
+    tensors = [inputs[name].requires_grad_() for name in ('u', 'delta', 'A', 'B', 'C')]
+
+    def results():
+        out = selective_scan(**inputs, delta_softplus=True, channels_last=True, backend='numba')
+        return out, *torch.autograd.grad(out.square().sum(), tensors)
+
+    default = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = results()
+        torch.set_num_threads(threads)
+        if team == 'pool':
+            monkeypatch.setattr(cpu, '_openmp', lambda: None)
+        elif cpu._openmp() is None:
+            pytest.skip('this build of torch has no OpenMP')
+        assert all(map(torch.equal, results(), expected))
+    finally:
+        torch.set_num_threads(default)
 
 
 def _scan_and_compare(inputs, expected):

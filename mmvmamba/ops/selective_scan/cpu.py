@@ -1,17 +1,18 @@
 """The ``numba`` backend: compiled kernels for the CPU, in float32 whatever the inputs.
 
-Kernels are compiled at the first scan and kept on disk. Threads come from a pool of Python threads
-(the kernels release the GIL) and not from numba's own layers, of which some end the process when it
-is used after a fork and the others when two threads use them.
+Kernels are compiled at the first scan and kept on disk. They run on the threads of torch's own
+OpenMP: between two operators these spin for a while, ready for the next, where a thread of ours
+would wake late, on a core that one of them holds. Without OpenMP, and after a fork, they run on a
+pool of Python threads (the kernels release the GIL). Numba's own layers are not used: some end the
+process when they are used after a fork, the others when two threads use them.
 """
 
+import ctypes
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -24,8 +25,6 @@ from .arguments import ScanArgs
 
 __all__ = ['backward', 'forward', 'unavailable_reason']
 
-# More pieces even out the threads, each costs about 0.05 ms.
-PIECES_PER_THREAD = 4
 LOG2_E = 1.4426950408889634
 
 
@@ -34,7 +33,7 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
         return f'it runs on the CPU, got tensors on {device.type}'
     if dtype == torch.float64:
         return 'it computes in float32, got float64; the torch backend computes in float64'
-    if find_spec('numba') is None:
+    if not _has_numba():
         return 'numba is not installed; install it with: pip install numba'
     return None
 
@@ -53,7 +52,7 @@ def forward(
     if chunk_length:
         chunks = -(-args.length // chunk_length)
         checkpoints = torch.empty(batch, directions, chunks, state, dim)
-    _run(kernels.forward_kernel, scan, accumulate, *_flat(out, last_state, checkpoints))
+    _run(kernels, 'forward', scan, accumulate, *_flat(out, last_state, checkpoints))
     return (
         _sum_first(out).to(args.u.dtype),
         last_state.transpose(-1, -2).contiguous() if with_last_state else None,
@@ -81,7 +80,7 @@ def backward(
     dA = torch.zeros(*owners, args.state, kernels.LANES)
     dD, ddelta_bias = (torch.zeros(*owners, kernels.LANES) for _ in range(2))
     _run(
-        kernels.backward_kernel, scan, *_flat(checkpoints), grad_out, grad_out_strides,
+        kernels, 'backward', scan, *_flat(checkpoints), grad_out, grad_out_strides,
         *_flat(grad_last_state),
         *_flat(du), _step(args.u, 1), *_flat(ddelta), _step(args.delta, 1), *_flat(dA),
         *_flat(dB), _step(args.B, 1), *_flat(dC), _step(args.C, 1), *_flat(dD, ddelta_bias),
@@ -93,6 +92,11 @@ def backward(
         _unpacked(dD.sum(0), scan, args.D),
         _unpacked(ddelta_bias.sum(0), scan, args.delta_bias),
     )
+
+
+@lru_cache(maxsize=1)
+def _has_numba() -> bool:
+    return find_spec('numba') is not None
 
 
 @lru_cache(maxsize=1)
@@ -165,25 +169,43 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
     )
 
 
-def _run(kernel: Callable[..., None], scan: tuple, *arguments: object) -> None:
-    """Lets the threads that torch would use take the tasks; the calling thread is one of them."""
-    tasks = scan.splits * scan.batch * scan.groups * scan.blocks
-    threads = min(torch.get_num_threads(), tasks)
-    # Pieces are taken, not dealt: a thread may wake late, or share its core with one of torch's.
-    pieces = min(tasks, PIECES_PER_THREAD * threads) if threads > 1 else threads
-    turn = count()
-
-    def take_pieces() -> None:
-        while (i := next(turn)) < pieces:
-            kernel(tasks * i // pieces, tasks * (i + 1) // pieces, scan, *arguments)
-
+def _run(kernels: ModuleType, name: str, scan: tuple, *arguments: object) -> None:
+    """Runs the kernel on the threads that torch would use; each takes tasks until none is left."""
+    kernel, in_parallel, floats = (
+        getattr(kernels, f'{name}_{part}') for part in ('kernel', 'in_parallel', 'workspace')
+    )
+    threads = min(torch.get_num_threads(), kernels.num_tasks.py_func(scan))
+    workspace = torch.empty(threads, floats(scan)).numpy()
+    arguments = (np.zeros(2, np.int64), workspace, scan, *arguments)
+    openmp = _openmp() if threads > 1 and os.getpid() == _PROCESS else None
+    if openmp is not None:
+        in_parallel(openmp, threads, arguments)
+        return
     pool = _pool(os.getpid(), threads) if threads > 1 else None
-    others = [pool.submit(take_pieces) for _ in range(1, threads)]
-    take_pieces()
+    others = [pool.submit(kernel, *arguments) for _ in range(1, threads)]
+    kernel(*arguments)
     for other in others:
         # One that has not begun has nothing left to do.
         if not other.cancel():
             other.result()
+
+
+# The threads of OpenMP do not survive a fork, and it would wait for them for ever.
+_PROCESS = os.getpid()
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> int | None:
+    """The address of ``GOMP_parallel`` in the library that torch itself is linked with.
+
+    GNU's, LLVM's and Intel's OpenMP have it; a build of torch without OpenMP has not.
+    """
+    folder = Path(torch.__file__).parent / 'lib'
+    for name in ('libtorch_cpu.so', 'libtorch_cpu.dylib'):
+        if (folder / name).exists():
+            entry = getattr(ctypes.CDLL(str(folder / name)), 'GOMP_parallel', None)
+            return entry and ctypes.cast(entry, ctypes.c_void_p).value
+    return None
 
 
 @lru_cache(maxsize=4)

@@ -15,8 +15,11 @@ import numpy as np
 from numba import njit
 
 from .lanes import LANES, broadcast, exp2, load, sigmoid, softplus, splat, store, total
+from .team import in_parallel, next_task, next_thread
 
-__all__ = ['Scan', 'backward_kernel', 'forward_kernel']
+__all__ = [
+    'Scan', 'backward_in_parallel', 'backward_kernel', 'forward_in_parallel', 'forward_kernel',
+]  # fmt: skip
 
 # What both kernels read. `A_step` is 1 if A is per direction and 0 if shared, likewise the others.
 # With `shared_decay`, every direction has the same exp(delta * A) at each step. `splits` is the
@@ -35,8 +38,16 @@ Scan = namedtuple(
 LN2 = np.float32(np.log(2))
 ZERO = np.float32(0)
 
-_kernel = njit(nogil=True, cache=True, error_model='numpy')
-_inline = njit(forceinline=True, error_model='numpy')
+# Without counting references to the arguments: the threads would share the counts, and spend half
+# of their time on passing them to each other.
+_kernel = njit(nogil=True, cache=True, error_model='numpy', _nrt=False)
+_inline = njit(forceinline=True, error_model='numpy', _nrt=False)
+
+
+@_inline
+def num_tasks(s):
+    """How many pieces of work there are: each a block of channels of one batch element."""
+    return s.splits * s.batch * s.groups * s.blocks
 
 
 @_inline
@@ -104,16 +115,22 @@ def _write_states(array, position, dim, states, first, state, width):
             array[position + n * dim + i] = states[first + n * LANES + i]
 
 
+def forward_workspace(s):
+    """How many floats a thread of ``forward_kernel`` works on."""
+    return 2 * LANES + (1 + s.directions) * s.state * LANES
+
+
 @_kernel
-def forward_kernel(first, last, s, accumulate, out, last_state, checkpoints):
+def forward_kernel(counter, workspace, s, accumulate, out, last_state, checkpoints):
     """Fills ``out`` (splits, batch, length, dim) and, where they are not empty, ``last_state``
     (batch, directions, state, dim) and ``checkpoints`` (batch, directions, chunks, state, dim)."""
     dim = s.groups * s.group_dim
-    row = np.zeros(2 * LANES, np.float32)
     size = s.state * LANES
-    states = np.empty(s.directions * size, np.float32)
-    decays = np.empty(size, np.float32)
-    for task in range(first, last):
+    memory = workspace[next_thread(counter)]
+    row, memory = memory[: 2 * LANES], memory[2 * LANES :]
+    decays, states = memory[:size], memory[size:]
+    task = next_task(counter)
+    while task < num_tasks(s):
         split, b, block, group, channel, width, k_first, k_last = _task(s, task)
         states[:] = 0.0
         row[:] = 0.0
@@ -156,6 +173,7 @@ def forward_kernel(first, last, s, accumulate, out, last_state, checkpoints):
             for k in range(k_first, k_last):
                 position = (b * s.directions + k) * s.state * dim + channel
                 _write_states(last_state, position, dim, states, k * size, s.state, width)
+        task = next_task(counter)
 
 
 @_inline
@@ -189,9 +207,15 @@ def _advance_with(s, decays, B, C, entry, states, state):
     return y
 
 
+def backward_workspace(s):
+    """How many floats a thread of ``backward_kernel`` works on."""
+    states = s.directions + 2 * s.chunk_length + 1
+    return (2 + s.chunk_length + states * s.state) * LANES
+
+
 @_kernel
 def backward_kernel(
-    first, last, s, checkpoints, grad_out, grad_out_strides, grad_last_state,
+    counter, workspace, s, checkpoints, grad_out, grad_out_strides, grad_last_state,
     du, du_step, ddelta, ddelta_step, dA, dB, dB_step, dC, dC_step, dD, ddelta_bias,
 ):  # fmt: skip
     """Adds to gradients that are zero: ``du`` (splits, batch, directions or 1, length, dim), with
@@ -201,13 +225,14 @@ def backward_kernel(
     """
     dim = s.groups * s.group_dim
     size = s.state * LANES
-    row = np.zeros(2 * LANES, np.float32)
-    carries = np.empty(s.directions * size, np.float32)
-    states = np.zeros((s.chunk_length + 1) * size, np.float32)
-    decays = np.empty(s.chunk_length * size, np.float32)
-    steps = np.empty(s.chunk_length * LANES, np.float32)
+    memory = workspace[next_thread(counter)]
+    row, memory = memory[: 2 * LANES], memory[2 * LANES :]
+    steps, memory = memory[: s.chunk_length * LANES], memory[s.chunk_length * LANES :]
+    decays, memory = memory[: s.chunk_length * size], memory[s.chunk_length * size :]
+    carries, states = memory[: s.directions * size], memory[s.directions * size :]
     chunks = (s.length - 1) // s.chunk_length + 1
-    for task in range(first, last):
+    task = next_task(counter)
+    while task < num_tasks(s):
         split, b, block, group, channel, width, k_first, k_last = _task(s, task)
         row[:] = 0.0
         carries[:] = 0.0
@@ -270,6 +295,7 @@ def backward_kernel(
                     _add_row(du, position, width, row, du_token)
                     position = _sequence_row(s, outer, k, ddelta_step, place) * dim + channel
                     _add_row(ddelta, position, width, row, ddelta_token)
+        task = next_task(counter)
 
 
 @_inline
@@ -343,3 +369,13 @@ def _retreat(
         dexponent = dexponent + product * load(s.A, A + lane)
         store(dA, dA_row + lane, load(dA, dA_row + lane) + product * step)
     return dentry, dexponent
+
+
+@_kernel
+def forward_in_parallel(openmp, threads, arguments):
+    in_parallel(openmp, threads, forward_kernel, arguments)
+
+
+@_kernel
+def backward_in_parallel(openmp, threads, arguments):
+    in_parallel(openmp, threads, backward_kernel, arguments)
