@@ -41,7 +41,8 @@ test: $(VENV)/.tested  ## run the fast tests (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
 test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no GPU
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "slow and not gpu"
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu"
 
 test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes on 2 cores)
 

@@ -160,7 +160,7 @@ def test_scan_with_threads_after_a_fork():
 @pytest.mark.parametrize('team', ['openmp', 'pool'])
 @pytest.mark.parametrize('threads', [2, 5])
 def test_threads_change_nothing(team, threads, monkeypatch):
-    inputs = make_scan_inputs(3, 9, 200, 4, directions=2)
+    inputs = make_scan_inputs(8, 64, 200, 4, directions=2)
     tensors = [inputs[name].requires_grad_() for name in ('u', 'delta', 'A', 'B', 'C')]
 
     def results():
