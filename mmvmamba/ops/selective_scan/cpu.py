@@ -118,14 +118,14 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
     """The arguments as the kernels take them."""
     lanes, directions, groups = kernels.LANES, args.directions, args.B.shape[3]
     if args.orders is None:
-        orders = torch.arange(args.length)[None]
+        orders = _in_order(args.length)
     else:
-        orders = args.orders
-        low, high = orders.aminmax()
+        low, high = args.orders.aminmax()
         if low < 0 or high >= args.length:
             raise ValueError(
                 f'orders must hold tokens 0..{args.length - 1}, got {low.item()}..{high.item()}'
             )
+        orders = args.orders.contiguous().numpy()
     shared_decay = (
         directions > 1
         and not args.order_all
@@ -153,7 +153,7 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
         D_step=0 if args.D is None else groups * blocks * _step(args.D, 0),
         delta_bias=bias,
         bias_step=groups * blocks * (args.delta_bias is not None and _step(args.delta_bias, 0)),
-        orders=orders.contiguous().numpy(),
+        orders=orders,
         delta_softplus=args.delta_softplus,
         order_all=args.order_all,
         shared_decay=shared_decay,
@@ -214,6 +214,11 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads - 1, thread_name_prefix='selective-scan')
 
 
+@lru_cache(maxsize=16)
+def _in_order(length: int) -> np.ndarray:
+    return np.arange(length)[None]
+
+
 def _step(x: Tensor, axis: int) -> int:
     """1 if ``x`` has its own values for each direction, 0 if all directions share them."""
     return int(x.shape[axis] > 1)
@@ -243,8 +248,9 @@ def _packed(x: Tensor, groups: int, lanes: int) -> Tensor:
     (K, dim) gives (K, blocks, lanes), (K, state, dim) gives (K, blocks, state, lanes).
     """
     x = x.detach().unflatten(-1, (groups, -1))
-    x = F.pad(x, (0, -x.shape[-1] % lanes)).unflatten(-1, (-1, lanes)).flatten(-3, -2)
-    return x.movedim(-2, 1).contiguous()
+    if missing := -x.shape[-1] % lanes:
+        x = F.pad(x, (0, missing))
+    return x.unflatten(-1, (-1, lanes)).flatten(-3, -2).movedim(-2, 1).contiguous()
 
 
 def _unpacked(x: Tensor, scan: tuple, like: Tensor | None) -> Tensor | None:
