@@ -28,8 +28,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmvmamba.datasets import LMDBReader
-from mmvmamba.datasets.lmdb_sources import Listing, list_source
-from mmvmamba.datasets.lmdb_writer import (
+from mmvmamba.datasets.lmdb.sources import Listing, list_source
+from mmvmamba.datasets.lmdb.writer import (
     BuildOptions,
     LMDBWriter,
     create_lmdb,

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmvmamba.apis.cli import UserError, user_errors
 from mmvmamba.apis.predictors import Predictor, add_arguments, get_predictor
+from mmvmamba.cli.errors import UserError, user_errors
 
 FALLBACK_RATE = 25.0
 

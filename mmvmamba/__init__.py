@@ -3,7 +3,8 @@
 import importlib
 import types
 
-from .compat import prepare_stack, when_imported
+from .compat import prepare_stack
+from .hub.late_import import when_imported
 from .version import __version__
 
 prepare_stack()
@@ -33,19 +34,19 @@ def __dir__() -> list[str]:
 
 
 def _add_models_to_mmpretrain(hub_module: types.ModuleType) -> None:
-    from .apis.mmpretrain_hub import register_models
+    from .hub.mmpretrain_hub import register_models
 
     register_models(hub_module)
 
 
 def _add_models_to_mmdet(module: types.ModuleType) -> None:
-    from .apis.inferencers import take_our_models
+    from .hub.inferencers import take_our_models
 
     take_our_models(module.DetInferencer, 'detection')
 
 
 def _add_models_to_mmseg(module: types.ModuleType) -> None:
-    from .apis.inferencers import take_our_models
+    from .hub.inferencers import take_our_models
 
     take_our_models(module.MMSegInferencer, 'segmentation')
 

@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 
-def _child(name: str, parent: root.Registry, location: str) -> root.Registry:
-    return root.Registry(name, parent=parent, scope='mmvmamba', locations=[location])
+def _child(name: str, parent: root.Registry, *locations: str) -> root.Registry:
+    return root.Registry(name, parent=parent, scope='mmvmamba', locations=[*locations])
 
 
-MODELS = _child('model', root.MODELS, 'mmvmamba.models')
+MODELS = _child('model', root.MODELS, 'mmvmamba.models', 'mmvmamba.engine')
 BACKBONES = MODELS
 DATASETS = _child('dataset', root.DATASETS, 'mmvmamba.datasets.registered')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'mmvmamba.datasets')

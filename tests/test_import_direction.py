@@ -56,7 +56,7 @@ def test_imports_point_one_way(folder):
 @pytest.mark.parametrize(
     ('library', 'allowed'),
     [
-        ('numba', {'cpu_kernels.py', 'lanes.py', 'team.py'}),
+        ('numba', {'numba_kernels.py', 'lanes.py', 'team.py'}),
         ('llvmlite', {'lanes.py', 'team.py'}),
         ('mamba_ssm', set()),
     ],

@@ -17,5 +17,5 @@ shift 3
 
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-exec "${PYTHON:-python}" -m mmvmamba.apis.dist_run "$gpus" "$root/tools/test.py" "$config" \
+exec "${PYTHON:-python}" -m mmvmamba.cli.dist_run "$gpus" "$root/tools/test.py" "$config" \
     "$checkpoint" "$@"

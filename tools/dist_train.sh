@@ -17,4 +17,4 @@ shift 2
 
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-exec "${PYTHON:-python}" -m mmvmamba.apis.dist_run "$gpus" "$root/tools/train.py" "$config" "$@"
+exec "${PYTHON:-python}" -m mmvmamba.cli.dist_run "$gpus" "$root/tools/train.py" "$config" "$@"

@@ -5,10 +5,10 @@ import argparse
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
-from mmvmamba.apis.cli import UserError, user_errors
-from mmvmamba.apis.configs import load_config, task_of
-from mmvmamba.apis.dataset_checks import check_pairs
-from mmvmamba.apis.evaluation import (
+from mmvmamba.cli.configs import load_config, task_of
+from mmvmamba.cli.dataset_checks import check_pairs
+from mmvmamba.cli.errors import UserError, user_errors
+from mmvmamba.cli.evaluation import (
     format_table,
     set_classwise,
     set_format_only,
@@ -17,10 +17,10 @@ from mmvmamba.apis.evaluation import (
     set_show_dir,
     set_tta,
 )
-from mmvmamba.apis.preflight import check_checkpoint, check_data, check_model, check_work_dir
-from mmvmamba.apis.training import build_runner, default_work_dir
-from mmvmamba.compat.launch import init_dist
+from mmvmamba.cli.preflight import check_checkpoint, check_data, check_model, check_work_dir
+from mmvmamba.cli.training import build_runner, default_work_dir
 from mmvmamba.datasets.errors import DataError
+from mmvmamba.engine.launch import init_dist
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

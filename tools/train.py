@@ -4,19 +4,19 @@ import argparse
 
 from mmengine.config import Config, DictAction
 
-from mmvmamba.apis.cli import UserError, user_errors
-from mmvmamba.apis.configs import load_config, task_of
-from mmvmamba.apis.dataset_checks import check_pairs
-from mmvmamba.apis.preflight import check_checkpoint, check_data, check_model, check_work_dir
-from mmvmamba.apis.training import (
+from mmvmamba.cli.configs import load_config, task_of
+from mmvmamba.cli.dataset_checks import check_pairs
+from mmvmamba.cli.errors import UserError, user_errors
+from mmvmamba.cli.preflight import check_checkpoint, check_data, check_model, check_work_dir
+from mmvmamba.cli.training import (
     build_runner,
     default_work_dir,
     set_amp,
     set_auto_scale_lr,
     set_resume,
 )
-from mmvmamba.compat.launch import init_dist
 from mmvmamba.datasets.errors import DataError
+from mmvmamba.engine.launch import init_dist
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

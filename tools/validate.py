@@ -8,9 +8,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvmamba.apis import get_model
-from mmvmamba.apis.cli import UserError, user_errors
-from mmvmamba.apis.evaluation import format_table
-from mmvmamba.datasets.lmdb_reader import find_database
+from mmvmamba.cli.errors import UserError, user_errors
+from mmvmamba.cli.evaluation import format_table
+from mmvmamba.datasets.lmdb.reader import find_database
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

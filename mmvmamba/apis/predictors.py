@@ -16,14 +16,14 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
 from mmvmamba.checkpoint import load_converted, load_model
+from mmvmamba.cli.configs import load_config, task_of
+from mmvmamba.cli.errors import UserError
+from mmvmamba.cli.preflight import check_checkpoint
 from mmvmamba.engine.drawing import draw_classes, draw_instances, draw_regions, enlargement
 from mmvmamba.engine.metrics.coco_metric import encode_masks
 
-from .cli import UserError
-from .configs import load_config, task_of
 from .model_table import MODEL_TABLE, find_model
 from .models import build_classifier, get_model
-from .preflight import check_checkpoint
 from .task_models import TASK_WEIGHTS, task_configs
 
 __all__ = ['Predictor', 'add_arguments', 'get_predictor', 'read_image']

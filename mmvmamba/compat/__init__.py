@@ -1,6 +1,5 @@
 """What makes the installed OpenMMLab stack usable: see :func:`prepare_stack`."""
 
-from .late_import import when_imported
 from .mmcv_ext import mmcv_ops_status, provide_mmcv_ops
 from .stack import INSTALL_COMMAND, require
 
@@ -10,7 +9,6 @@ __all__ = [
     'prepare_stack',
     'provide_mmcv_ops',
     'require',
-    'when_imported',
 ]
 
 

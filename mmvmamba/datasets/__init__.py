@@ -1,12 +1,12 @@
 """Data sets in LMDB: record layout, reader, writer, and a file backend for mmengine.
 
 Importing this package makes paths that begin with ``lmdb://`` readable by mmengine. The writer is
-in `lmdb_writer`; dataset classes are imported by `registered` when a config asks for one.
+in `lmdb.writer`; dataset classes are imported by `registered` when a config asks for one.
 """
 
 from .errors import LMDBDataError
-from .lmdb_backend import LMDBFileBackend
-from .lmdb_reader import LMDBReader, close_environments
+from .lmdb.backend import LMDBFileBackend
+from .lmdb.reader import LMDBReader, close_environments
 from .mask_size import CheckMaskSize
 
 __all__ = [

@@ -17,8 +17,8 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from ..registry import DATASETS
 from .errors import CorruptRecordError, KeyMissingError, LabelMismatchError, LMDBDataError
 from .image_files import find_defect
-from .lmdb_backend import LMDB_PREFIX
-from .lmdb_reader import LMDBReader, find_database
+from .lmdb.backend import LMDB_PREFIX
+from .lmdb.reader import LMDBReader, find_database
 
 __all__ = ['ImageNetLMDB']
 

@@ -1,8 +1,10 @@
+from .ema import SteppedEMA
 from .finite_amp import FiniteAmpOptimWrapper
 from .hooks import (
     ClassCheckHook,
     FiniteWeightsHook,
     LabelRangeHook,
+    MesaEMAHook,
     PredictionPicturesHook,
     StepSeedHook,
 )
@@ -18,9 +20,11 @@ __all__ = [
     'FiniteWeightsHook',
     'LabelRangeHook',
     'LayerDecayOptimWrapperConstructor',
+    'MesaEMAHook',
     'PredictionPicturesHook',
     'Runner',
     'StepSeedHook',
+    'SteppedEMA',
     'WarmupCosineLR',
     'latest_checkpoint',
 ]

@@ -1,5 +1,4 @@
 from .attention import Attention
-from .bidirectional_mamba import BidirectionalMamba
 from .drop_path import drop_path, drop_path_rates
 from .layer_scale import layer_scale_parameter
 from .mlp import MLP
@@ -13,7 +12,6 @@ from .position_embedding import (
     resize_position_embedding,
     resize_position_grid,
 )
-from .rope import GridRotation, rotate_pairs
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
 __all__ = [
@@ -21,8 +19,6 @@ __all__ = [
     'MLP',
     'RESIZE_RULES',
     'Attention',
-    'BidirectionalMamba',
-    'GridRotation',
     'LayerNorm2d',
     'build_norm2d',
     'class_token_places',
@@ -36,5 +32,4 @@ __all__ = [
     'resize_position_embedding',
     'resize_position_grid',
     'resolve_dt_rank',
-    'rotate_pairs',
 ]

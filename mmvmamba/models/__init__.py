@@ -1,4 +1,3 @@
 from . import adapters, backbones, necks
-from .ema import SteppedEMA
 
-__all__ = ['SteppedEMA', 'adapters', 'backbones', 'necks']
+__all__ = ['adapters', 'backbones', 'necks']

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
-from official_files import golden, model_of, state_of, write_official
 
 import mmvmamba
 from mmvmamba import create_model, get_feature_extractor, get_model, list_models
 from mmvmamba.apis import MODEL_TABLE, find_model, models
 from mmvmamba.checkpoint import CheckpointError
+from tests.official_files import golden, model_of, state_of, write_official
 
 OFFICIAL_NAMES = {
     'mamba_vision_T': 'mambavision_t',

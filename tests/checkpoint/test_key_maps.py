@@ -11,10 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
-from official_files import GOLDEN, golden, model_of
 
 from mmvmamba.apis import model_config
 from mmvmamba.checkpoint import FAMILIES, CheckpointError, convert, load_model
+from tests.official_files import GOLDEN, golden, model_of
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

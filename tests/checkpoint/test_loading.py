@@ -7,13 +7,13 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
-from official_files import golden, model_of, state_of, write_official
 
 from mmvmamba import get_model
 from mmvmamba.apis import model_config
 from mmvmamba.checkpoint import CheckpointError
 from mmvmamba.models.adapters import PlainMambaAdapter, VimAdapter
 from mmvmamba.models.backbones import MambaOut, MambaVision, PlainMamba, VisionMamba
+from tests.official_files import golden, model_of, state_of, write_official
 
 CASES = [
     ('plain_mamba', 'tiny_cls_64x64'),

@@ -4,12 +4,19 @@ import json
 
 import pytest
 import torch
-from official_files import GOLDEN, golden, model_of, state_of, write_hub_folder, write_official
 
 from mmvmamba import get_feature_extractor, get_model
 from mmvmamba.checkpoint import CheckpointError, load_model
 from mmvmamba.ops.selective_scan import scan_backend
 from mmvmamba.testing import assert_close, load_filled, make_input
+from tests.official_files import (
+    GOLDEN,
+    golden,
+    model_of,
+    state_of,
+    write_hub_folder,
+    write_official,
+)
 
 slow = pytest.mark.slow
 

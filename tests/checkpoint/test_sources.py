@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from official_files import golden, model_of, state_of, write_hub_folder
 
 from mmvmamba import get_model
 from mmvmamba.checkpoint import CheckpointError, locate, read_checkpoint, sources
+from tests.official_files import golden, model_of, state_of, write_hub_folder
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 

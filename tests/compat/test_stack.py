@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from mmvmamba.apis.cli import UserError
-from mmvmamba.apis.configs import load_config
+from mmvmamba.cli.configs import load_config
+from mmvmamba.cli.errors import UserError
 from mmvmamba.compat import INSTALL_COMMAND, require
 
 

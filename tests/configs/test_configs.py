@@ -10,14 +10,14 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
-from mmvmamba.apis.cli import UserError
-from mmvmamba.apis.configs import (
+from mmvmamba.cli.configs import (
     KNOWN_KEYS,
     TASKS,
     load_config,
     misspelt_keys,
     task_of,
 )
+from mmvmamba.cli.errors import UserError
 
 ROOT = Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = sorted(

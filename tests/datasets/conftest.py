@@ -1,10 +1,10 @@
 """Small image folders and the databases made of them."""
 
 import pytest
-from lmdb_samples import encode, random_image
 
 from mmvmamba.datasets import close_environments
-from mmvmamba.datasets.lmdb_writer import BuildOptions, create_lmdb
+from mmvmamba.datasets.lmdb.writer import BuildOptions, create_lmdb
+from tests.datasets.lmdb_samples import encode, random_image
 
 
 @pytest.fixture(scope='session')

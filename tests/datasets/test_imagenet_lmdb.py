@@ -7,15 +7,15 @@ import shutil
 import lmdb
 import numpy as np
 import pytest
-from lmdb_samples import encode, random_image
 from mmengine.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmvmamba.datasets import close_environments
 from mmvmamba.datasets.errors import CorruptRecordError, KeyMissingError, LabelMismatchError
-from mmvmamba.datasets.lmdb_backend import _readers
-from mmvmamba.datasets.lmdb_writer import BuildOptions, create_lmdb
+from mmvmamba.datasets.lmdb.backend import _readers
+from mmvmamba.datasets.lmdb.writer import BuildOptions, create_lmdb
+from tests.datasets.lmdb_samples import encode, random_image
 
 pytest.importorskip('mmpretrain')
 PIPELINE = [dict(type='mmpretrain.LoadImageFromFile')]

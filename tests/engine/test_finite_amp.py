@@ -252,7 +252,7 @@ def test_on_a_gpu(dtype):
 PROCESS = """
 import torch
 from torch import nn
-from mmvmamba.compat.launch import init_dist
+from mmvmamba.engine.launch import init_dist
 from mmvmamba.engine.finite_amp import FiniteAmpOptimWrapper
 init_dist('pytorch')
 rank = torch.distributed.get_rank()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmvmamba.engine.ema import SteppedEMA
 from mmvmamba.engine.schedulers import WarmupCosineLR
-from mmvmamba.models.ema import SteppedEMA
 from mmvmamba.registry import PARAM_SCHEDULERS
 
 

@@ -7,7 +7,8 @@ import json
 import sys
 
 import torch
-from deform_attn_inputs import (
+
+from tests.ops.deform_attn_inputs import (
     CASES,
     fast,
     make_deform_attn_inputs,
@@ -15,7 +16,7 @@ from deform_attn_inputs import (
     run_with_grads,
     to_double,
 )
-from interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
+from tests.ops.interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
 
 
 def main():

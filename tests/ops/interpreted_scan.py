@@ -8,11 +8,17 @@ import json
 import sys
 
 import torch
-from interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
-from scan_inputs import fast_scan, make_scan_inputs, reference_scan, run_with_grads, to_double
 
 from mmvmamba.ops.selective_scan import dispatch
 from mmvmamba.ops.selective_scan import triton as backend
+from tests.ops.interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
+from tests.ops.scan_inputs import (
+    fast_scan,
+    make_scan_inputs,
+    reference_scan,
+    run_with_grads,
+    to_double,
+)
 
 PLAIN_MAMBA = dict(directions=4, shared=('u', 'delta', 'A', 'C', 'D', 'delta_bias'))
 SOFTPLUS = dict(delta_softplus=True)

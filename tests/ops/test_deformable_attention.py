@@ -5,14 +5,6 @@ import types
 
 import pytest
 import torch
-from deform_attn_inputs import (
-    CASES,
-    fast,
-    make_deform_attn_inputs,
-    reference,
-    run_with_grads,
-    to_double,
-)
 
 from mmvmamba.compat import mmcv_ops
 from mmvmamba.ops.ms_deform_attn import (
@@ -22,9 +14,17 @@ from mmvmamba.ops.ms_deform_attn import (
     mmcv,
     ms_deform_attn,
     ms_deform_attn_ref,
-    torch_grid,
 )
+from mmvmamba.ops.ms_deform_attn import torch as torch_backend
 from mmvmamba.testing import assert_close
+from tests.ops.deform_attn_inputs import (
+    CASES,
+    fast,
+    make_deform_attn_inputs,
+    reference,
+    run_with_grads,
+    to_double,
+)
 
 BACKENDS = available_backends('cpu')
 CUDA = torch.device('cuda')
@@ -50,7 +50,7 @@ def compiled_mmcv(monkeypatch):
     def backward(value, sizes, starts, locations, weights, grad_out, *grads, im2col_step):
         check(value, sizes, starts, locations, weights, im2col_step)
         assert all(not x.any() for x in grads)
-        found = torch_grid.backward(value, sizes.tolist(), locations, weights, grad_out)
+        found = torch_backend.backward(value, sizes.tolist(), locations, weights, grad_out)
         for grad, x in zip(grads, found, strict=True):
             grad.copy_(x)
 
@@ -168,7 +168,7 @@ class TestChoice:
     def ran(self, monkeypatch, compiled_mmcv):
         """Names of the backends that ran; mmcv's can."""
         names = []
-        for name, module in (('mmcv', mmcv), ('torch', torch_grid)):
+        for name, module in (('mmcv', mmcv), ('torch', torch_backend)):
             for step in ('forward', 'backward'):
                 function = getattr(module, step)
 

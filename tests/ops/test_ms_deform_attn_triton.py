@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from deform_attn_inputs import CASES, fast, make_deform_attn_inputs
-from interpreter import assert_within_tolerance, run_script
 
 from mmvmamba.ops.ms_deform_attn.triton import unavailable_reason
+from tests.ops.deform_attn_inputs import CASES, fast, make_deform_attn_inputs
+from tests.ops.interpreter import assert_within_tolerance, run_script
 
 CPU = torch.device('cpu')
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
-from scan_inputs import make_scan_inputs
 
 from mmvmamba.ops.selective_scan import selective_scan
+from tests.ops.scan_inputs import make_scan_inputs
 
 
 def scan(inputs, **options):

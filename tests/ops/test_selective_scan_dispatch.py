@@ -7,20 +7,20 @@ import types
 
 import pytest
 import torch
-from scan_inputs import make_scan_inputs, reference_scan, run_with_grads
 from torch.utils.data import DataLoader, Dataset
 
 from mmvmamba.ops.selective_scan import (
     available_backends,
-    cpu,
     dispatch,
     mamba_ssm,
     scan_backend,
     selective_scan,
-    torch_loop,
 )
+from mmvmamba.ops.selective_scan import numba as numba_backend
+from mmvmamba.ops.selective_scan import torch as torch_backend
 from mmvmamba.ops.selective_scan.arguments import canonical_arguments
 from mmvmamba.testing import assert_close
+from tests.ops.scan_inputs import make_scan_inputs, reference_scan, run_with_grads
 
 CPU = torch.device('cpu')
 CUDA = torch.device('cuda')
@@ -30,7 +30,7 @@ CUDA = torch.device('cuda')
 def ran(monkeypatch):
     """Names of the backends whose forward and backward ran."""
     names = []
-    for name, module in (('torch', torch_loop), ('numba', cpu)):
+    for name, module in (('torch', torch_backend), ('numba', numba_backend)):
         for step in ('forward', 'backward'):
             function = getattr(module, step)
 
@@ -109,8 +109,8 @@ def test_forced_backend_that_cannot_run_says_why():
 
 
 def test_reasons_name_the_command_that_helps(monkeypatch):
-    monkeypatch.setattr(cpu, '_has_numba', lambda: False)
-    assert 'pip install numba' in cpu.unavailable_reason(CPU, torch.float32, 16)
+    monkeypatch.setattr(numba_backend, '_has_numba', lambda: False)
+    assert 'pip install numba' in numba_backend.unavailable_reason(CPU, torch.float32, 16)
     assert available_backends('cpu')[-1] == 'torch'
     assert 'numba' not in available_backends('cpu')
     with pytest.raises(RuntimeError, match='pip install numba'):
@@ -119,7 +119,7 @@ def test_reasons_name_the_command_that_helps(monkeypatch):
 
 def test_float64_goes_to_a_backend_that_has_it():
     assert 'numba' not in available_backends('cpu', torch.float64)
-    assert 'float64' in cpu.unavailable_reason(CPU, torch.float64, 16)
+    assert 'float64' in numba_backend.unavailable_reason(CPU, torch.float64, 16)
 
 
 class Scans(Dataset):
@@ -173,8 +173,8 @@ def test_threads_change_nothing(team, threads, monkeypatch):
         expected = results()
         torch.set_num_threads(threads)
         if team == 'pool':
-            monkeypatch.setattr(cpu, '_openmp', lambda: None)
-        elif cpu._openmp() is None:
+            monkeypatch.setattr(numba_backend, '_openmp', lambda: None)
+        elif numba_backend._openmp() is None:
             pytest.skip('this build of torch has no OpenMP')
         assert all(map(torch.equal, results(), expected))
     finally:
@@ -195,7 +195,7 @@ class _KernelOfMambaSSM(torch.autograd.Function):
         args = canonical_arguments(
             u, delta, A, B, C, D, None, delta_bias, delta_softplus, False, None, True
         )
-        out, last_state, checkpoints = torch_loop.forward(args, 64, True)
+        out, last_state, checkpoints = torch_backend.forward(args, 64, True)
         ctx.args = args
         ctx.save_for_backward(checkpoints)
         ctx.mark_non_differentiable(last_state)
@@ -203,7 +203,7 @@ class _KernelOfMambaSSM(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out, _):
-        grads = torch_loop.backward(
+        grads = torch_backend.backward(
             ctx.args, 64, *ctx.saved_tensors, grad_out.transpose(1, 2), None
         )
         du, ddelta, dA, dB, dC, dD, ddelta_bias = (x[:, 0] if x.ndim > 3 else x[0] for x in grads)
@@ -301,7 +301,7 @@ def test_checkpoints_pass_from_one_backend_to_another():
     args = canonical_arguments(
         **inputs, z=None, delta_softplus=True, channels_last=True, order_all=True
     )
-    _, states, ours = cpu.forward(args, 64, True)
-    _, loop_states, loops = torch_loop.forward(args, 64, True)
+    _, states, ours = numba_backend.forward(args, 64, True)
+    _, loop_states, loops = torch_backend.forward(args, 64, True)
     assert_close(ours, loops, 'checkpoints')
     assert_close(states, loop_states, 'last_state')

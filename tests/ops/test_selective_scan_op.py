@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from scan_inputs import make_scan_inputs, run_with_grads
 from torch import nn
 from torch.library import opcheck
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvmamba.ops.flops import selective_scan_backward_flops, selective_scan_flops
-from mmvmamba.ops.selective_scan import scan_backend, selective_scan, torch_loop
+from mmvmamba.ops.selective_scan import scan_backend, selective_scan
+from mmvmamba.ops.selective_scan import torch as torch_backend
 from mmvmamba.ops.selective_scan.arguments import canonical_arguments
+from tests.ops.scan_inputs import make_scan_inputs, run_with_grads
 
 OPERATOR = torch.ops.mmvmamba.selective_scan.default
 
@@ -133,13 +134,13 @@ def test_autocast_leaves_the_scan_in_float32(backend):
 def test_backends_run_outside_of_autocast(monkeypatch):
     enabled = []
     for step in ('forward', 'backward'):
-        function = getattr(torch_loop, step)
+        function = getattr(torch_backend, step)
 
         def recorded(*args, _function=function):
             enabled.append(torch.is_autocast_enabled('cpu'))
             return _function(*args)
 
-        monkeypatch.setattr(torch_loop, step, recorded)
+        monkeypatch.setattr(torch_backend, step, recorded)
     inputs = make_scan_inputs(1, 3, 2, 2)
     inputs['u'].requires_grad_()
     with torch.autocast('cpu', torch.bfloat16):

@@ -4,7 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from scan_inputs import (
+
+from mmvmamba.ops.selective_scan import available_backends, selective_scan
+from mmvmamba.testing import TOLERANCES, assert_close
+from tests.ops.scan_inputs import (
     PER_DIRECTION,
     fast_scan,
     make_scan_inputs,
@@ -12,9 +15,6 @@ from scan_inputs import (
     run_with_grads,
     to_double,
 )
-
-from mmvmamba.ops.selective_scan import available_backends, selective_scan
-from mmvmamba.testing import TOLERANCES, assert_close
 
 BACKENDS = available_backends('cpu', torch.float32)
 

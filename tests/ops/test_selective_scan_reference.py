@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from scan_inputs import make_scan_inputs, reference_scan
 
 from mmvmamba.ops.selective_scan import selective_scan_ref
+from tests.ops.scan_inputs import make_scan_inputs, reference_scan
 
 
 def test_two_steps_by_hand():

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from interpreter import assert_within_tolerance, run_script
 
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.ops.selective_scan.triton import unavailable_reason
+from tests.ops.interpreter import assert_within_tolerance, run_script
 
 CPU = torch.device('cpu')
 

@@ -5,16 +5,15 @@ import torch
 
 pytest.importorskip('triton', reason='triton is not installed')
 
-from compiled_kernels import compile_for, recorded_launches
-from deform_attn_inputs import CASES, make_deform_attn_inputs
-from scan_inputs import make_scan_inputs
-
 from mmvmamba.ops.ms_deform_attn import triton as deform_attn
 from mmvmamba.ops.ms_deform_attn import triton_kernels as deform_attn_kernels
 from mmvmamba.ops.selective_scan import triton as scan
 from mmvmamba.ops.selective_scan import triton_kernels as scan_kernels
 from mmvmamba.ops.selective_scan.arguments import canonical_arguments
 from mmvmamba.ops.triton_device import interpreted
+from tests.ops.compiled_kernels import compile_for, recorded_launches
+from tests.ops.deform_attn_inputs import CASES, make_deform_attn_inputs
+from tests.ops.scan_inputs import make_scan_inputs
 
 pytestmark = pytest.mark.skipif(interpreted(), reason='kernels are made for the interpreter')
 

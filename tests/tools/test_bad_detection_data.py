@@ -7,8 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmvmamba.apis.configs import load_config
 from mmvmamba.apis.task_models import build_from_config
+from mmvmamba.cli.configs import load_config
 
 
 @pytest.fixture

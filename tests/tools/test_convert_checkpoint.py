@@ -10,10 +10,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
-from official_files import golden, model_of, state_of, write_hub_folder, write_official
 
 from mmvmamba import get_model
 from mmvmamba.apis import model_config
+from tests.official_files import golden, model_of, state_of, write_hub_folder, write_official
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 

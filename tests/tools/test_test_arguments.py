@@ -3,8 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from mmvmamba.apis.cli import UserError
-from mmvmamba.apis.evaluation import format_table
+from mmvmamba.cli.errors import UserError
+from mmvmamba.cli.evaluation import format_table
 
 DATA = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))
 DETECTOR = dict(

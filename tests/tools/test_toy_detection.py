@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmvmamba.apis.configs import load_config
-from mmvmamba.apis.training import build_runner
+from mmvmamba.cli.configs import load_config
+from mmvmamba.cli.training import build_runner
 from mmvmamba.datasets.toy import make_toy_data
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmvmamba.apis.cli import UserError
+from mmvmamba.cli.errors import UserError
 
 TOY = dict(
     default_scope='mmdet',

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mmvmamba.apis import get_model, model_config
-from mmvmamba.datasets.lmdb_writer import BuildOptions, create_lmdb
+from mmvmamba.datasets.lmdb.writer import BuildOptions, create_lmdb
 
 pytest.importorskip('mmpretrain')
 TOOLS = Path(__file__).parents[2] / 'tools'

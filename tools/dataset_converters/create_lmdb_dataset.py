@@ -7,11 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmvmamba.apis.cli import user_errors
+from mmvmamba.cli.errors import user_errors
 from mmvmamba.datasets import LMDBReader
-from mmvmamba.datasets.lmdb_maintenance import export_lmdb, verify_lmdb
-from mmvmamba.datasets.lmdb_sources import LAYOUTS, Listing, list_source
-from mmvmamba.datasets.lmdb_writer import (
+from mmvmamba.datasets.lmdb.maintenance import export_lmdb, verify_lmdb
+from mmvmamba.datasets.lmdb.sources import LAYOUTS, Listing, list_source
+from mmvmamba.datasets.lmdb.writer import (
     BuildOptions,
     BuildReport,
     LMDBWriter,

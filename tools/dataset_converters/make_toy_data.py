@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmvmamba.apis.cli import user_errors
+from mmvmamba.cli.errors import user_errors
 from mmvmamba.datasets.toy import TOY_DATASETS, make_toy_data
 
 

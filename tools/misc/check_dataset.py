@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmvmamba.apis.cli import user_errors
-from mmvmamba.apis.configs import load_config
-from mmvmamba.apis.dataset_checks import SPLITS, check_split, splits_of
-from mmvmamba.apis.preflight import check_data
+from mmvmamba.cli.configs import load_config
+from mmvmamba.cli.dataset_checks import SPLITS, check_split, splits_of
+from mmvmamba.cli.errors import user_errors
+from mmvmamba.cli.preflight import check_data
 
 EXIT_FAULTS = 1
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvmamba.apis import get_model, identify_model
-from mmvmamba.apis.cli import UserError, user_errors
 from mmvmamba.apis.task_models import build_from_config
 from mmvmamba.checkpoint import (
     FAMILIES,
@@ -20,6 +19,7 @@ from mmvmamba.checkpoint import (
     plain_meta,
     save_published,
 )
+from mmvmamba.cli.errors import UserError, user_errors
 from mmvmamba.version import __version__
 
 

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from mmvmamba.apis.cli import user_errors
 from mmvmamba.checkpoint import (
     locate,
     plain_meta,
@@ -11,6 +10,7 @@ from mmvmamba.checkpoint import (
     save_published,
     weights_to_publish,
 )
+from mmvmamba.cli.errors import user_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -4,9 +4,10 @@ from collections import Counter
 
 from mmpretrain.datasets import BaseDataset
 
+from mmvmamba.datasets.lmdb.maintenance import verify_lmdb
+
 from ..errors import LMDBDataError
 from ..imagenet_lmdb import ImageNetLMDB
-from ..lmdb_maintenance import verify_lmdb
 from .faults import Fault, each, read_size
 
 __all__ = ['check_classification']

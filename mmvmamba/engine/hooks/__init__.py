@@ -1,6 +1,7 @@
 from .class_check import ClassCheckHook
 from .finite_weights import FiniteWeightsHook
 from .label_range import LabelRangeHook
+from .mesa_ema import MesaEMAHook
 from .prediction_pictures import PredictionPicturesHook
 from .step_seed import StepSeedHook
 
@@ -8,6 +9,7 @@ __all__ = [
     'ClassCheckHook',
     'FiniteWeightsHook',
     'LabelRangeHook',
+    'MesaEMAHook',
     'PredictionPicturesHook',
     'StepSeedHook',
 ]

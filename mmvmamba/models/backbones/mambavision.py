@@ -22,8 +22,8 @@ from mmvmamba.layers import (
     layer_scale_parameter,
     resolve_dt_rank,
 )
+from mmvmamba.models.backbones.mambavision_windows import window_partition, window_reverse
 from mmvmamba.ops.selective_scan import selective_scan
-from mmvmamba.ops.windows import window_partition, window_reverse
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices

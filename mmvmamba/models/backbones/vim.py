@@ -16,20 +16,19 @@ from torch import Tensor, nn
 from mmvmamba.layers import (
     CLASS_TOKENS,
     RESIZE_RULES,
-    BidirectionalMamba,
-    GridRotation,
     class_token_places,
     drop_path,
     drop_path_rates,
     insert_tokens,
     remove_tokens,
     resize_position_embedding,
-    rotate_pairs,
 )
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
+from .vim_mixer import BidirectionalMamba
+from .vim_rope import GridRotation, rotate_pairs
 
 __all__ = ['VimBlock', 'VisionMamba']
 

@@ -1,3 +1,3 @@
-from .mesa import MesaClassifier, MesaEMAHook
+from .mesa import MesaClassifier
 
-__all__ = ['MesaClassifier', 'MesaEMAHook']
+__all__ = ['MesaClassifier']

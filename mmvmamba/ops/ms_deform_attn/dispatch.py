@@ -26,7 +26,7 @@ __all__ = ['DEFORM_ATTN', 'available_backends', 'deform_attn_backend']
 # A backend's size is that of a head: its channels.
 DEFORM_ATTN = Backends(
     'deformable attention',
-    {'mmcv': 'mmcv', 'triton': 'triton', 'torch': 'torch_grid'},
+    {'mmcv': 'mmcv', 'triton': 'triton', 'torch': 'torch'},
     package=__package__,
     variable='MMVMAMBA_DEFORM_ATTN_BACKEND',
     logger=logging.getLogger(__name__),

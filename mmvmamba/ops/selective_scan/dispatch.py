@@ -44,7 +44,7 @@ __all__ = ['SCAN', 'available_backends', 'chunk_length_for', 'scan_backend']
 # A backend's size is that of the state.
 SCAN = Backends(
     'selective scan',
-    {'triton': 'triton', 'numba': 'cpu', 'mamba_ssm': 'mamba_ssm', 'torch': 'torch_loop'},
+    {'triton': 'triton', 'numba': 'numba', 'mamba_ssm': 'mamba_ssm', 'torch': 'torch'},
     package=__package__,
     variable='MMVMAMBA_SCAN_BACKEND',
     logger=logging.getLogger(__name__),

@@ -18,7 +18,7 @@ from mmvmamba.models.backbones.mambavision import (
     PatchEmbed,
     TokenStage,
 )
-from mmvmamba.ops.windows import window_partition, window_reverse
+from mmvmamba.models.backbones.mambavision_windows import window_partition, window_reverse
 from mmvmamba.testing import GoldenCase, assert_close, load_filled
 
 GOLDEN = Path(__file__).parents[2] / 'golden' / 'mambavision'

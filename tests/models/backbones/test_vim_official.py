@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvmamba.layers import BidirectionalMamba
 from mmvmamba.models.backbones import VisionMamba
+from mmvmamba.models.backbones.vim_mixer import BidirectionalMamba
 from mmvmamba.models.necks import SimpleFPN, ViTFeaturePyramid
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.ops.selective_scan import available_backends, scan_backend

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
-from mmvmamba.models.classifiers import MesaClassifier, MesaEMAHook
+from mmvmamba.engine import MesaEMAHook
+from mmvmamba.models.classifiers import MesaClassifier
 
 
 def classifier():

@@ -1,0 +1,3 @@
+"""What the command-line tools share: configs, checks before a run, runs, reports of errors."""
+
+__all__: list[str] = []

@@ -1,0 +1,183 @@
+"""What ``--eval``, ``--tta``, ``--out``, ``--format-only`` and ``--show-dir`` do to a config."""
+
+import difflib
+
+from mmengine.config import Config
+
+from .configs import task_of, walk
+from .errors import UserError
+
+__all__ = [
+    'format_table',
+    'metrics_for',
+    'set_classwise',
+    'set_format_only',
+    'set_metrics',
+    'set_out_file',
+    'set_show_dir',
+    'set_tta',
+]
+
+EVALUATORS = {
+    'detection': ('CocoMetric',),
+    'segmentation': ('IoUMetric',),
+    'classification': ('Accuracy', 'SingleLabelMetric'),
+}
+SINGLE_LABEL_ITEMS = ('precision', 'recall', 'f1-score')
+
+
+def metrics_for(cfg: Config) -> tuple[str, ...]:
+    """Lists the metrics that ``--eval`` takes for this config."""
+    task = task_of(cfg)
+    if task == 'segmentation':
+        return ('mIoU', 'mDice', 'mFscore')
+    if task == 'classification':
+        return ('accuracy', *SINGLE_LABEL_ITEMS)
+    has_masks = any('mask_head' in node for _, node in walk(cfg.model))
+    return ('bbox', 'segm', 'proposal') if has_masks else ('bbox', 'proposal')
+
+
+def set_metrics(cfg: Config, metrics: list[str], topk: list[int] | None = None) -> None:
+    """Makes the test evaluator compute exactly ``metrics``.
+
+    Args:
+        cfg: The config, changed in place.
+        metrics: Names out of ``metrics_for(cfg)``.
+        topk: For 'accuracy', the k's; default: the config's own.
+
+    Raises:
+        UserError: For a metric that does not fit or is misspelt, with the list of those that fit.
+    """
+    task = task_of(cfg)
+    known = metrics_for(cfg)
+    for name in metrics:
+        if name not in known:
+            close = difflib.get_close_matches(name.lower(), [item.lower() for item in known], n=1)
+            meant = [item for item in known if close and item.lower() == close[0]]
+            hint = f' (did you mean {meant[0]!r}?)' if meant else ''
+            raise UserError(
+                f'metric {name!r} does not fit this {task} config{hint}; '
+                f'those that fit: {", ".join(known)}'
+            )
+    if task == 'classification':
+        _set_classification(cfg, metrics, topk)
+        return
+    key = 'metric' if task == 'detection' else 'iou_metrics'
+    for evaluator in _evaluators(cfg, task):
+        evaluator[key] = list(metrics)
+
+
+def _evaluators(cfg: Config, task: str) -> list[dict]:
+    evaluators = cfg.get('test_evaluator') or []
+    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    found = [item for item in evaluators if item['type'].rpartition('.')[2] in EVALUATORS[task]]
+    if not found:
+        raise UserError(
+            f'test_evaluator of the config must hold one of {", ".join(EVALUATORS[task])} '
+            f'for a {task} task'
+        )
+    return found
+
+
+def _set_classification(cfg: Config, metrics: list[str], topk: list[int] | None) -> None:
+    own = [e for e in _evaluators(cfg, 'classification') if 'topk' in e]
+    evaluators = []
+    if 'accuracy' in metrics:
+        ks = tuple(topk) if topk else own[0]['topk'] if own else (1, 5)
+        evaluators.append(dict(type='Accuracy', topk=ks))
+    items = tuple(name for name in metrics if name in SINGLE_LABEL_ITEMS)
+    if items:
+        evaluators.append(dict(type='SingleLabelMetric', items=items))
+    cfg.test_evaluator = evaluators
+
+
+def set_classwise(cfg: Config) -> None:
+    """Has the average precision of each class logged and returned as well.
+
+    Raises:
+        UserError: If the config is not one of detection.
+    """
+    if task_of(cfg) != 'detection':
+        raise UserError('--classwise is for detection; segmentation lists the classes anyway')
+    for evaluator in _evaluators(cfg, 'detection'):
+        evaluator['classwise'] = True
+
+
+def set_tta(cfg: Config) -> None:
+    """Wraps the model and the data in the config's test-time augmentation.
+
+    Raises:
+        UserError: If the config describes none, or masks are to be evaluated, which mmdet cannot
+            merge.
+    """
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        raise UserError('--tta needs tta_model and tta_pipeline in the config, and it has none')
+    if task_of(cfg) == 'detection':
+        for evaluator in _evaluators(cfg, 'detection'):
+            if 'segm' in evaluator['metric']:
+                raise UserError('--tta merges boxes only; ask for --eval bbox')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model
+
+
+def set_out_file(cfg: Config, path: str) -> None:
+    """Has all predictions written to one pickle file.
+
+    Raises:
+        UserError: If the name does not end in .pkl or .pickle.
+    """
+    if not path.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out must end in .pkl or .pickle, got {path}')
+    dump = 'DumpDetResults' if task_of(cfg) == 'detection' else 'DumpResults'
+    own = cfg.test_evaluator
+    own = list(own) if isinstance(own, list | tuple) else [own]
+    cfg.test_evaluator = [*own, dict(type=dump, out_file_path=path)]
+
+
+def set_format_only(cfg: Config, prefix: str) -> None:
+    """Has predictions written in the data set's own submission format, without evaluating them.
+
+    Args:
+        cfg: The config, changed in place.
+        prefix: Detection: start of the json files' names. Segmentation: folder for the label
+            images.
+
+    Raises:
+        UserError: For classification, which has no such format.
+    """
+    task = task_of(cfg)
+    if task == 'classification':
+        raise UserError('--format-only is for detection and segmentation; use --out FILE.pkl')
+    key = 'outfile_prefix' if task == 'detection' else 'output_dir'
+    for evaluator in _evaluators(cfg, task):
+        evaluator['format_only'] = True
+        evaluator[key] = prefix
+
+
+def set_show_dir(cfg: Config, folder: str, limit: int | None = None) -> None:
+    """Has pictures of the predictions written to a folder.
+
+    Args:
+        cfg: The config, changed in place.
+        folder: Where to.
+        limit: How many pictures at most; default: all.
+    """
+    hooks = list(cfg.get('custom_hooks') or [])
+    hooks.append(dict(type='mmvmamba.PredictionPicturesHook', out_dir=folder, limit=limit))
+    cfg.custom_hooks = hooks
+
+
+def format_table(metrics: dict[str, float]) -> str:
+    """Lays a runner's metrics out as a table of two columns."""
+    rows = [
+        (name, f'{value:.4f}' if isinstance(value, float) else str(value))
+        for name, value in metrics.items()
+    ]
+    left = max([len('metric'), *(len(name) for name, _ in rows)])
+    right = max([len('value'), *(len(value) for _, value in rows)])
+    rule = f'+-{"-" * left}-+-{"-" * right}-+'
+    lines = [
+        f'| {name:<{left}} | {value:>{right}} |' for name, value in [('metric', 'value'), *rows]
+    ]
+    return '\n'.join([rule, lines[0], rule, *lines[1:], rule])

@@ -1,0 +1,129 @@
+"""What is checked before a run starts: bad input ends in one message, nothing is half-written."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from .configs import walk
+from .errors import UserError
+
+__all__ = ['check_amp', 'check_checkpoint', 'check_data', 'check_model', 'check_work_dir']
+
+WAY_OUT = 'download or generate it, or name another place with'
+
+
+def _is_remote(path: str) -> bool:
+    return '://' in path or path.startswith(('s3:', 'petrel:', 'cluster:'))
+
+
+def check_checkpoint(path: str) -> None:
+    """Refuses a local checkpoint that is not there; addresses with a scheme are left to the loader.
+
+    Raises:
+        UserError: Naming the file, and what checkpoints its folder does hold.
+    """
+    if _is_remote(path) or Path(path).is_file():
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise UserError(f'checkpoint {path} does not exist, nor does its folder {folder}')
+    found = sorted(item.name for item in folder.glob('*.pth'))
+    hint = f'; {folder} holds {", ".join(found)}' if found else f'; {folder} holds no .pth file'
+    raise UserError(f'checkpoint {path} does not exist{hint}')
+
+
+def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Refuses data roots, annotation files and image folders that are not there.
+
+    Args:
+        cfg: The config.
+        loaders: Which of its data loaders will be used, such as 'train_dataloader'.
+
+    Raises:
+        UserError: Naming the first missing path and the key that sets it.
+    """
+    for loader in loaders:
+        if cfg.get(loader) is not None:
+            for key, node in walk(cfg[loader].get('dataset'), f'{loader}.dataset'):
+                _check_dataset(key, node)
+        evaluator = loader.replace('dataloader', 'evaluator')
+        for key, node in walk(cfg.get(evaluator), evaluator):
+            _check_path(node.get('ann_file'), 'annotation file', f'{key}.ann_file')
+
+
+def _check_dataset(key: str, node: dict) -> None:
+    if 'type' not in node or not {'data_root', 'ann_file', 'data_prefix'} & set(node):
+        return
+    root = node.get('data_root') or ''
+    _check_path(root, 'data root', f'{key}.data_root')
+    _check_path(_join(root, node.get('ann_file')), 'annotation file', f'{key}.ann_file')
+    prefixes = node.get('data_prefix') or {}
+    if isinstance(prefixes, str):
+        prefixes = {'': prefixes}
+    for name, prefix in prefixes.items():
+        field = f'{key}.data_prefix.{name}'.rstrip('.')
+        path = _join(root, prefix)
+        # A classification data set may be a database of that name.
+        if not os.path.exists(f'{path}.lmdb'):
+            _check_path(path, 'folder', field)
+
+
+def _join(root: str, path: str | None) -> str:
+    if not path or os.path.isabs(path) or _is_remote(path):
+        return path or ''
+    return os.path.join(root, path)
+
+
+def _check_path(path: object, what: str, key: str) -> None:
+    if isinstance(path, str) and path and not _is_remote(path) and not os.path.exists(path):
+        raise UserError(f'{what} {path} does not exist; {WAY_OUT} --cfg-options {key}=PATH')
+
+
+def check_model(cfg: Config) -> None:
+    """Builds the model once, so that a wrong type or argument is met before anything is written.
+
+    Raises:
+        UserError: With the reason the model gave, and for pretrained weights that are not there.
+    """
+    for _, node in walk(cfg.model, 'model'):
+        if node.get('type') == 'Pretrained' and node.get('checkpoint'):
+            check_checkpoint(node['checkpoint'])
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    try:
+        MODELS.build(cfg.model)
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        reason = error.args[0] if error.args else type(error).__name__
+        raise UserError(f'the model of the config cannot be built: {reason}') from error
+
+
+def check_amp() -> None:
+    """Refuses automatic mixed precision on a machine without an accelerator.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if not torch.cuda.is_available():
+        raise UserError(
+            '--amp needs a GPU and this machine has none; leave it out to train in fp32'
+        )
+
+
+def check_work_dir(path: str) -> None:
+    """Makes the work dir and writes to it once.
+
+    Raises:
+        UserError: If that fails.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f'work dir {path} cannot be written: {reason}; name another with --work-dir'
+        ) from error

@@ -1,0 +1,82 @@
+"""What the training tool's arguments do to a config, and which runner runs it."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from mmvmamba.engine import Runner, latest_checkpoint
+
+from .configs import task_of
+from .errors import UserError
+from .preflight import check_amp, check_checkpoint
+
+__all__ = ['build_runner', 'default_work_dir', 'set_amp', 'set_auto_scale_lr', 'set_resume']
+
+AUTO = 'auto'
+FINITE_AMP = 'mmvmamba.FiniteAmpOptimWrapper'
+
+
+def default_work_dir(config_path: str) -> str:
+    """Names the work dir of a config that sets none: ``work_dirs/<file name>``."""
+    return str(Path('work_dirs') / Path(config_path).stem)
+
+
+def set_amp(cfg: Config) -> None:
+    """Switches the optimizer wrapper to automatic mixed precision.
+
+    Raises:
+        UserError: If the machine has no accelerator or the config uses a wrapper of its own.
+    """
+    check_amp()
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', FINITE_AMP):
+        raise UserError(f'--amp replaces OptimWrapper, but the config uses {kind}')
+    if kind == 'OptimWrapper':
+        cfg.optim_wrapper.type = FINITE_AMP
+        if task_of(cfg) == 'detection':
+            cfg.optim_wrapper.dtype = 'auto_float16'
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Switches on the scaling of the learning rate by the real batch size.
+
+    Raises:
+        UserError: If the config does not say for which batch size its learning rate is meant.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in the config')
+    cfg.auto_scale_lr.enable = True
+
+
+def set_resume(cfg: Config, checkpoint: str) -> str | None:
+    """Has training go on from a checkpoint, with the seed that the run began with.
+
+    Args:
+        cfg: The config, changed in place.
+        checkpoint: A file, or 'auto' for the latest of the work dir.
+
+    Returns:
+        The checkpoint; None if 'auto' found none, in which case training starts from the beginning.
+
+    Raises:
+        UserError: If the file does not exist.
+    """
+    if checkpoint == AUTO:
+        checkpoint = latest_checkpoint(cfg.work_dir)
+        if checkpoint is None:
+            return None
+    check_checkpoint(checkpoint)
+    cfg.resume = True
+    cfg.load_from = checkpoint
+    if cfg.get('randomness', {}).get('seed') is None:
+        # The samplers take the seed when they are built, before mmengine reads the checkpoint.
+        meta = torch.load(checkpoint, map_location='cpu', weights_only=True, mmap=True)['meta']
+        cfg.randomness = {**cfg.get('randomness', {}), 'seed': meta['seed']}
+    return checkpoint
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner that the config names, by default the one of mmvmamba."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

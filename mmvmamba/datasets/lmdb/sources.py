@@ -1,0 +1,313 @@
+"""Lists what is to be stored: folders, lists, tar files and trees of images become a `Listing`."""
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from mmvmamba.datasets.errors import KeyInvalidError, LabelMismatchError, SourceError
+from mmvmamba.datasets.image_files import IMAGE_EXTENSIONS, is_image_name
+
+from .format import encode_key
+
+__all__ = ['LAYOUTS', 'Listing', 'list_source']
+
+LAYOUTS = ('folder', 'list', 'tar', 'tree')
+
+# Path of the file, offset and number of bytes; a number of -1 stands for the whole file.
+Location = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a source, in sample order.
+
+    Args:
+        layout: One of `LAYOUTS`.
+        keys: Relative paths.
+        locations: Where the bytes are; None for an image that a list names and a tar lacks.
+        labels: Class indices, or None.
+        classes: Class names in label order, or None.
+    """
+
+    layout: str
+    keys: list[str]
+    locations: list[Location | None]
+    labels: list[int] | None
+    classes: list[str] | None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def num_classes(self) -> int:
+        if self.classes is not None:
+            return len(self.classes)
+        return max(self.labels) + 1 if self.labels else 0
+
+    def spread(self, limit: int) -> 'Listing':
+        """``limit`` images, evenly spread, so that a sorted listing keeps all its classes."""
+        if limit >= len(self):
+            return self
+        picks = [i * len(self) // limit for i in range(limit)]
+        return Listing(
+            self.layout,
+            [self.keys[i] for i in picks],
+            [self.locations[i] for i in picks],
+            None if self.labels is None else [self.labels[i] for i in picks],
+            self.classes,
+        )
+
+    def estimate_bytes(self, probes: int = 2000) -> int:
+        """Size of all images together, exact for tar files, else from an even sample of files."""
+        step = max(1, len(self) // probes)
+        sizes = [_size(location) for location in self.locations[::step]]
+        return int(sum(sizes) / max(1, len(sizes)) * len(self))
+
+
+def list_source(
+    source: str | os.PathLike,
+    layout: str = 'auto',
+    list_file: str | os.PathLike | None = None,
+    classes: list[str] | None = None,
+    all_files: bool = False,
+) -> Listing:
+    """Lists the images of a source.
+
+    Args:
+        source: Folder or tar file.
+        layout: ``folder`` (a folder per class), ``list`` (paths and labels in a file), ``tar`` (a
+            tar file per class, or one tar of class folders or class tars), ``tree`` (every image
+            below the folder, without labels), or ``auto``, which is never a tree.
+        list_file: For ``list``: lines of a path below the source, a space, and a class index.
+        classes: Class names in label order; default: the names of the folders or tar files.
+        all_files: For ``tree``: whether to take other files than images along.
+
+    Raises:
+        SourceError: If there is nothing of that layout.
+        KeyInvalidError: If a relative path cannot be a key, or occurs twice.
+        LabelMismatchError: If the classes do not fit the labels.
+    """
+    source = os.fspath(source)
+    if not os.path.exists(source):
+        raise SourceError('there is no such file or folder', source)
+    layout = _resolve_layout(source, layout, list_file)
+    if all_files and layout != 'tree':
+        raise ValueError(f"all_files is for layout 'tree', got layout {layout!r}")
+    if layout == 'list':
+        listing = _list_lines(source, os.fspath(list_file), classes)
+    elif layout == 'tree':
+        listing = _list_tree(source, all_files)
+    else:
+        names, samples = (_walk_folder if layout == 'folder' else _walk_tars)(source)
+        listing = _label(layout, source, names, samples, classes)
+    _check(listing, source)
+    return listing
+
+
+def _resolve_layout(source: str, layout: str, list_file: object) -> str:
+    if layout not in ('auto', *LAYOUTS):
+        raise ValueError(f'layout must be one of {("auto", *LAYOUTS)}, got {layout!r}')
+    if (layout == 'list') != (list_file is not None) and layout != 'auto':
+        raise ValueError(
+            f"a list file and layout 'list' belong together, got {layout!r} and {list_file!r}"
+        )
+    if layout != 'auto':
+        return layout
+    if list_file is not None:
+        return 'list'
+    return 'tar' if os.path.isfile(source) or _tar_files(source) else 'folder'
+
+
+def _walk_folder(source: str) -> tuple[list[str], Iterator[tuple[str, str, Location]]]:
+    with os.scandir(source) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+
+    def samples() -> Iterator[tuple[str, str, Location]]:
+        for name in names:
+            folder = os.path.join(source, name)
+            for path in sorted(_files_below(folder)):
+                if is_image_name(path):
+                    yield name, f'{name}/{path}', (os.path.join(folder, path), 0, -1)
+
+    return names, samples()
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    for base, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        relative = os.path.relpath(base, folder).replace(os.sep, '/')
+        prefix = '' if relative == '.' else f'{relative}/'
+        yield from (prefix + name for name in files if not name.startswith('.'))
+
+
+def _tar_files(folder: str) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.endswith('.tar'))
+
+
+def _walk_tars(source: str) -> tuple[list[str], Iterator[tuple[str, str, Location]]]:
+    """Classes and samples of a folder of tars, a tar of tars, or a tar of class folders."""
+    samples: list[tuple[str, str, Location]] = []
+    if os.path.isdir(source):
+        names = [name.removesuffix('.tar') for name in _tar_files(source)]
+        for name in names:
+            path = os.path.join(source, f'{name}.tar')
+            samples += _class_members(name, path, _tar_members(path, 0))
+        return names, iter(samples)
+    found = set()
+    for member, offset, size in _tar_members(source, 0):
+        if member.endswith('.tar'):
+            name = os.path.basename(member).removesuffix('.tar')
+            samples += _class_members(name, source, _tar_members(source, offset))
+        elif is_image_name(member):
+            name, _, rest = member.partition('/')
+            if not rest:
+                raise SourceError(
+                    'a flat tar has no classes',
+                    source,
+                    member,
+                    'Name the list of its labels with --list, or take --layout tree.',
+                )
+            samples.append((name, member, (source, offset, size)))
+        else:
+            continue
+        found.add(name)
+    return sorted(found), iter(sorted(samples))
+
+
+def _class_members(
+    name: str, path: str, members: Iterable[tuple[str, int, int]]
+) -> list[tuple[str, str, Location]]:
+    return sorted(
+        (name, f'{name}/{member.removeprefix(f"{name}/")}', (path, offset, size))
+        for member, offset, size in members
+        if is_image_name(member)
+    )
+
+
+def _tar_members(path: str, start: int) -> Iterator[tuple[str, int, int]]:
+    """Name, offset in the file and size of each regular member of the tar at ``start``."""
+    try:
+        with open(path, 'rb') as file:
+            file.seek(start)
+            with tarfile.open(fileobj=file, mode='r:') as tar:
+                for member in tar:
+                    if member.isfile():
+                        yield member.name.removeprefix('./'), member.offset_data, member.size
+    except (tarfile.TarError, OSError) as error:
+        raise SourceError(
+            f'not a readable, uncompressed tar file ({error})',
+            path,
+            '',
+            'Unpack a compressed one first (`gunzip`), or download it again.',
+        ) from error
+
+
+def _list_lines(source: str, list_file: str, classes: list[str] | None) -> Listing:
+    keys, labels = [], []
+    for number, line in enumerate(Path(list_file).read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        # A path may have spaces: the label stands behind the last one.
+        key, _, label = line.strip().rpartition(' ')
+        if not key or not label.isdecimal():
+            raise SourceError(
+                f'line {number} must be "<path> <class index>", got {line!r}', list_file
+            )
+        keys.append(key.strip().removeprefix('./'))
+        labels.append(int(label))
+    if os.path.isdir(source) and not _tar_files(source):
+        locations = [(os.path.join(source, key), 0, -1) for key in keys]
+    else:
+        tars = [source]
+        if os.path.isdir(source):
+            tars = [os.path.join(source, name) for name in _tar_files(source)]
+        members = {name: (tar, *place) for tar in tars for name, *place in _tar_members(tar, 0)}
+        # ImageNet's val.tar has "val/" or nothing before the names in val.txt.
+        members |= {os.path.basename(name): place for name, place in members.items()}
+        locations = [members.get(key) for key in keys]
+    return Listing('list', keys, locations, labels, classes)
+
+
+def _list_tree(source: str, all_files: bool) -> Listing:
+    if os.path.isdir(source):
+        names = sorted(_files_below(source))
+        locations = [(os.path.join(source, name), 0, -1) for name in names]
+    else:
+        members = sorted(_tar_members(source, 0))
+        names = [name for name, _, _ in members]
+        locations = [(source, offset, size) for _, offset, size in members]
+    picked = [i for i, name in enumerate(names) if all_files or is_image_name(name)]
+    return Listing('tree', [names[i] for i in picked], [locations[i] for i in picked], None, None)
+
+
+def _label(
+    layout: str,
+    source: str,
+    names: list[str],
+    samples: Iterable[tuple[str, str, Location]],
+    classes: list[str] | None,
+) -> Listing:
+    """Labels are the positions of the folder names, in ``classes`` if given, else sorted."""
+    if classes is not None and sorted(classes) != names:
+        differing = sorted(set(classes) ^ set(names))
+        raise LabelMismatchError(
+            f'the {len(classes)} class names given must be those of the {len(names)} folders, '
+            f'which differ in {differing[:5]}',
+            source,
+            '',
+            'Leave the class list out to take the folder names.',
+        )
+    classes = names if classes is None else classes
+    index = {name: i for i, name in enumerate(classes)}
+    samples = list(samples)
+    empty = sorted(set(names) - {name for name, _, _ in samples})
+    if samples and empty:
+        print_log(f'{source}: no image in the class folders {empty}', 'current', level=30)
+    return Listing(
+        layout,
+        [key for _, key, _ in samples],
+        [location for _, _, location in samples],
+        [index[name] for name, _, _ in samples],
+        classes,
+    )
+
+
+def _check(listing: Listing, source: str) -> None:
+    if not listing.keys:
+        raise SourceError(
+            f'no image with an extension of {IMAGE_EXTENSIONS} for layout {listing.layout!r}',
+            source,
+            '',
+            'Classes need a folder or tar each, a flat folder --list, a tree --layout tree.',
+        )
+    seen = set()
+    for key in listing.keys:
+        encode_key(key, source)
+        if key in seen:
+            raise KeyInvalidError(
+                'the same key occurs twice', source, key, 'Remove one of the two from the source.'
+            )
+        seen.add(key)
+    if listing.labels and listing.classes is not None:
+        top = max(listing.labels)
+        if top >= len(listing.classes):
+            key = listing.keys[listing.labels.index(top)]
+            raise LabelMismatchError(
+                f'a label must be below {len(listing.classes)}, the number of classes, got {top}',
+                source,
+                key,
+                'Give the class list that belongs to the labels.',
+            )
+
+
+def _size(location: Location | None) -> int:
+    if location is None:
+        return 0
+    path, _, size = location
+    if size >= 0:
+        return size
+    return os.path.getsize(path) if os.path.exists(path) else 0

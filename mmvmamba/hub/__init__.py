@@ -1,0 +1,3 @@
+"""Our models under their names in the inferencers of mmpretrain, mmdet and mmseg."""
+
+__all__: list[str] = []

@@ -1,0 +1,264 @@
+"""The ``numba`` backend: compiled kernels for the CPU, in float32 whatever the inputs.
+
+Kernels are compiled at the first scan and kept on disk. They run on the threads of torch's own
+OpenMP: between two operators these spin for a while, ready for the next, where a thread of ours
+would wake late, on a core that one of them holds. Without OpenMP, and after a fork, they run on a
+pool of Python threads (the kernels release the GIL). Numba's own layers are not used: some end the
+process when they are used after a fork, the others when two threads use them.
+"""
+
+import ctypes
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .arguments import ScanArgs
+
+__all__ = ['backward', 'forward', 'unavailable_reason']
+
+LOG2_E = 1.4426950408889634
+
+
+def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
+    if device.type != 'cpu':
+        return f'it runs on the CPU, got tensors on {device.type}'
+    if dtype == torch.float64:
+        return 'it computes in float32, got float64; the torch backend computes in float64'
+    if not _has_numba():
+        return 'numba is not installed; install it with: pip install numba'
+    return None
+
+
+def forward(
+    args: ScanArgs, chunk_length: int, with_last_state: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    kernels = _kernels()
+    scan = _scan(kernels, args, chunk_length)
+    batch, directions, state, dim = args.batch, args.directions, args.state, args.dim
+    accumulate = args.orders is not None
+    allocate = torch.zeros if accumulate else torch.empty
+    out = allocate(scan.splits, batch, args.length, dim)
+    last_state = torch.empty(batch, directions, state, dim) if with_last_state else torch.empty(0)
+    checkpoints = torch.empty(0)
+    if chunk_length:
+        chunks = -(-args.length // chunk_length)
+        checkpoints = torch.empty(batch, directions, chunks, state, dim)
+    _run(kernels, 'forward', scan, accumulate, *_flat(out, last_state, checkpoints))
+    return (
+        _sum_first(out).to(args.u.dtype),
+        last_state.transpose(-1, -2).contiguous() if with_last_state else None,
+        checkpoints if chunk_length else None,
+    )
+
+
+def backward(
+    args: ScanArgs,
+    chunk_length: int,
+    checkpoints: Tensor,
+    grad_out: Tensor,
+    grad_last_state: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    kernels = _kernels()
+    scan = _scan(kernels, args, chunk_length)
+    if grad_last_state is None:
+        grad_last_state = torch.empty(0)
+    else:
+        grad_last_state = grad_last_state.transpose(-1, -2).contiguous()
+    grad_out, grad_out_strides = _span(grad_out[:, None])
+    du, ddelta = (torch.zeros(scan.splits, *x.shape) for x in (args.u, args.delta))
+    dB, dC = (torch.zeros(scan.splits * scan.blocks, *x.shape) for x in (args.B, args.C))
+    owners = (args.batch, args.directions, scan.groups * scan.blocks)
+    dA = torch.zeros(*owners, args.state, kernels.LANES)
+    dD, ddelta_bias = (torch.zeros(*owners, kernels.LANES) for _ in range(2))
+    _run(
+        kernels, 'backward', scan, *_flat(checkpoints), grad_out, grad_out_strides,
+        *_flat(grad_last_state),
+        *_flat(du), _step(args.u, 1), *_flat(ddelta), _step(args.delta, 1), *_flat(dA),
+        *_flat(dB), _step(args.B, 1), *_flat(dC), _step(args.C, 1), *_flat(dD, ddelta_bias),
+    )  # fmt: skip
+    return (
+        *(_sum_first(grad).to(x.dtype) for grad, x in ((du, args.u), (ddelta, args.delta))),
+        _unpacked(dA.sum(0).transpose(-1, -2), scan, args.A),
+        *(_sum_first(grad).to(x.dtype) for grad, x in ((dB, args.B), (dC, args.C))),
+        _unpacked(dD.sum(0), scan, args.D),
+        _unpacked(ddelta_bias.sum(0), scan, args.delta_bias),
+    )
+
+
+@lru_cache(maxsize=1)
+def _has_numba() -> bool:
+    return find_spec('numba') is not None
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> ModuleType:
+    # numba keeps compiled code beside the source or in the user's cache folder; where it can write
+    # to neither it would refuse to compile.
+    if 'NUMBA_CACHE_DIR' not in os.environ and not any(
+        os.access(folder, os.W_OK) for folder in (Path(__file__).parent, Path.home())
+    ):
+        os.environ['NUMBA_CACHE_DIR'] = str(
+            Path(tempfile.gettempdir()) / f'mmvmamba-numba-{os.getuid()}'
+        )
+    from . import numba_kernels
+
+    return numba_kernels
+
+
+def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
+    """The arguments as the kernels take them."""
+    lanes, directions, groups = kernels.LANES, args.directions, args.B.shape[3]
+    if args.orders is None:
+        orders = _in_order(args.length)
+    else:
+        low, high = args.orders.aminmax()
+        if low < 0 or high >= args.length:
+            raise ValueError(
+                f'orders must hold tokens 0..{args.length - 1}, got {low.item()}..{high.item()}'
+            )
+        orders = args.orders.contiguous().numpy()
+    shared_decay = (
+        directions > 1
+        and not args.order_all
+        and all(_step(x, axis) == 0 for x, axis in ((args.delta, 1), (args.A, 0)))
+        and (args.delta_bias is None or _step(args.delta_bias, 0) == 0)
+    )
+    group_dim = args.dim // groups
+    blocks = -(-group_dim // lanes)
+    tasks = args.batch * groups * blocks
+    few = tasks < torch.get_num_threads() and not shared_decay
+    bias = args.u.new_zeros(1, args.dim) if args.delta_bias is None else args.delta_bias
+    empty = torch.empty(0)
+    tensors = {}
+    for name in ('u', 'delta', 'B', 'C'):
+        tensors[name], tensors[f'{name}_strides'] = _span(getattr(args, name))
+    A = _packed((args.A.float() * LOG2_E).transpose(-1, -2), groups, lanes)
+    D = empty if args.D is None else _packed(args.D.float(), groups, lanes)
+    bias = _packed(bias.float(), groups, lanes)
+    A, D, bias = _flat(A, D, bias)
+    return kernels.Scan(
+        **tensors,
+        A=A,
+        A_step=groups * blocks * _step(args.A, 0),
+        D=D,
+        D_step=0 if args.D is None else groups * blocks * _step(args.D, 0),
+        delta_bias=bias,
+        bias_step=groups * blocks * (args.delta_bias is not None and _step(args.delta_bias, 0)),
+        orders=orders,
+        delta_softplus=args.delta_softplus,
+        order_all=args.order_all,
+        shared_decay=shared_decay,
+        splits=directions if few else 1,
+        chunk_length=chunk_length,
+        batch=args.batch,
+        directions=directions,
+        length=args.length,
+        groups=groups,
+        blocks=blocks,
+        group_dim=group_dim,
+        state=args.state,
+    )
+
+
+def _run(kernels: ModuleType, name: str, scan: tuple, *arguments: object) -> None:
+    """Runs the kernel on the threads that torch would use; each takes tasks until none is left."""
+    kernel, in_parallel, floats = (
+        getattr(kernels, f'{name}_{part}') for part in ('kernel', 'in_parallel', 'workspace')
+    )
+    threads = min(torch.get_num_threads(), kernels.num_tasks.py_func(scan))
+    workspace = torch.empty(threads, floats(scan)).numpy()
+    arguments = (np.zeros(2, np.int64), workspace, scan, *arguments)
+    openmp = _openmp() if threads > 1 and os.getpid() == _PROCESS else None
+    if openmp is not None:
+        in_parallel(openmp, threads, arguments)
+        return
+    pool = _pool(os.getpid(), threads) if threads > 1 else None
+    others = [pool.submit(kernel, *arguments) for _ in range(1, threads)]
+    kernel(*arguments)
+    for other in others:
+        # One that has not begun has nothing left to do.
+        if not other.cancel():
+            other.result()
+
+
+# The threads of OpenMP do not survive a fork, and it would wait for them for ever.
+_PROCESS = os.getpid()
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> int | None:
+    """The address of ``GOMP_parallel`` in the library that torch itself is linked with.
+
+    GNU's, LLVM's and Intel's OpenMP have it; a build of torch without OpenMP has not.
+    """
+    folder = Path(torch.__file__).parent / 'lib'
+    for name in ('libtorch_cpu.so', 'libtorch_cpu.dylib'):
+        if (folder / name).exists():
+            entry = getattr(ctypes.CDLL(str(folder / name)), 'GOMP_parallel', None)
+            return entry and ctypes.cast(entry, ctypes.c_void_p).value
+    return None
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    # Keyed by the process, because a pool does not survive a fork.
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix='selective-scan')
+
+
+@lru_cache(maxsize=16)
+def _in_order(length: int) -> np.ndarray:
+    return np.arange(length)[None]
+
+
+def _step(x: Tensor, axis: int) -> int:
+    """1 if ``x`` has its own values for each direction, 0 if all directions share them."""
+    return int(x.shape[axis] > 1)
+
+
+def _span(x: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The flat float32 memory that ``x`` spans, and its strides, 0 along a shared direction."""
+    x = x.detach().float()
+    strides = list(x.stride())
+    extent = 1 + sum((n - 1) * stride for n, stride in zip(x.shape, strides, strict=True))
+    if x.shape[1] == 1:
+        strides[1] = 0
+    return x.as_strided((extent if x.numel() else 0,), (1,)).numpy(), tuple(strides)
+
+
+def _flat(*tensors: Tensor) -> list[np.ndarray]:
+    return [x.detach().view(-1).numpy() for x in tensors]
+
+
+def _sum_first(x: Tensor) -> Tensor:
+    return x[0] if x.shape[0] == 1 else x.sum(0)
+
+
+def _packed(x: Tensor, groups: int, lanes: int) -> Tensor:
+    """(..., dim) cut into blocks of the groups, padded with zeros.
+
+    (K, dim) gives (K, blocks, lanes), (K, state, dim) gives (K, blocks, state, lanes).
+    """
+    x = x.detach().unflatten(-1, (groups, -1))
+    if missing := -x.shape[-1] % lanes:
+        x = F.pad(x, (0, missing))
+    return x.unflatten(-1, (-1, lanes)).flatten(-3, -2).movedim(-2, 1).contiguous()
+
+
+def _unpacked(x: Tensor, scan: tuple, like: Tensor | None) -> Tensor | None:
+    """Undoes ``_packed`` for (K, blocks, lanes[, state]), in the shape and dtype of ``like``."""
+    if like is None:
+        return None
+    x = x.unflatten(1, (scan.groups, scan.blocks)).flatten(2, 3)[:, :, : scan.group_dim]
+    x = x.flatten(1, 2)
+    if like.shape[0] == 1:
+        x = x.sum(0, keepdim=True)
+    return x.to(like.dtype).contiguous()

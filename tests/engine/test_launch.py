@@ -1,0 +1,108 @@
+"""Joining a distributed run on machines with and without GPUs."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvmamba.engine import launch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_unknown_launcher_is_rejected():
+    with pytest.raises(ValueError, match=r"must be one of .*'slurm'.*got 'ssh'"):
+        launch.init_dist('ssh')
+
+
+def test_no_launcher_opens_no_group():
+    launch.init_dist('none')
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    'launcher,starter', [('pytorch', 'torchrun'), ('slurm', 'srun'), ('mpi', 'mpirun')]
+)
+def test_a_launcher_that_did_not_start_the_process_is_named(launcher, starter, monkeypatch):
+    for name in launch._REQUIRED[launcher]:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match=rf'{launch._REQUIRED[launcher][0]}.*{starter}'):
+        launch.init_dist(launcher)
+
+
+def test_too_many_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    launch.check_gpus(2)
+    with pytest.raises(ValueError, match='8 GPUs were asked for and this machine has 2'):
+        launch.check_gpus(8)
+
+
+def test_without_gpus_any_number_of_processes_is_allowed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    launch.check_gpus(8)
+
+
+def test_with_gpus_the_group_is_left_to_mmengine(monkeypatch):
+    for name in launch._REQUIRED['pytorch']:
+        monkeypatch.setenv(name, '0')
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '1')
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    launch.init_dist('pytorch')
+    assert not torch.distributed.is_initialized()
+
+
+PROCESS = """
+import torch
+from torch import nn
+from mmengine.model import BaseModel
+from mmvmamba.engine.launch import init_dist
+from mmvmamba.engine.data_parallel import CPUDistributedDataParallel
+init_dist('{launcher}')
+rank = torch.distributed.get_rank()
+assert torch.distributed.get_backend() == 'gloo'
+class Net(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+    def forward(self, x, mode):
+        return dict(loss=(self.weight * x).sum())
+net = CPUDistributedDataParallel(Net(), device_ids=[rank])
+net(torch.tensor([rank + 1.0]), mode='loss')['loss'].backward()
+total = net.module.weight.grad * 2
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+# The mean over the ranks of 1 and 2 is 1.5.
+assert float(total) == 3.0, total
+"""
+
+VARIABLES = {
+    'slurm': ['SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'],
+    'mpi': ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'],
+    'pytorch': ['RANK', 'WORLD_SIZE', 'LOCAL_RANK'],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('launcher', VARIABLES)
+def test_two_cpu_processes_share_gradients(launcher):
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        values = dict(zip(VARIABLES[launcher], (str(rank), '2', str(rank)), strict=True))
+        values |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'SLURM_NODELIST': 'here'}
+        values |= {'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(REPOSITORY)}
+        command = [sys.executable, '-c', PROCESS.format(launcher=launcher)]
+        processes.append(subprocess.Popen(command, env=values, stderr=subprocess.PIPE, text=True))
+    try:
+        for process in processes:
+            error = process.communicate(timeout=240)[1]
+            assert process.returncode == 0, error
+    finally:
+        for process in processes:
+            process.kill()
