@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from types import ModuleType
 
@@ -42,7 +43,8 @@ class Backends:
         self.package = package
         self.logger = logger
         self.logged: set[tuple[str, str, torch.dtype]] = set()
-        self.forced: list[str] = []
+        # Of the current thread or task alone: another one keeps its own choice.
+        self.forced: ContextVar[str | None] = ContextVar(f'backend of {operator}', default=None)
 
     def check_name(self, name: str, source: str) -> str:
         """Returns ``name`` if it is a choice, else raises with the ``source`` of the wrong name."""
@@ -53,19 +55,23 @@ class Backends:
 
     @contextmanager
     def force(self, name: str, source: str) -> Iterator[None]:
-        """Forces a backend (or ``'auto'``) inside, named by ``source`` where the name is wrong."""
-        self.forced.append(self.check_name(name, source))
+        """Forces a backend (or ``'auto'``) inside, for this thread or task.
+
+        ``source`` is what the message names if there is no such backend.
+        """
+        token = self.forced.set(self.check_name(name, source))
         try:
             yield
         finally:
-            self.forced.pop()
+            self.forced.reset(token)
 
     def requested(self, argument: str | None) -> str:
         """The argument, else the innermost ``force``, else the environment, else ``'auto'``."""
         if argument is not None:
             return self.check_name(argument, 'backend')
-        if self.forced:
-            return self.forced[-1]
+        forced = self.forced.get()
+        if forced is not None:
+            return forced
         return self.check_name(os.environ.get(self.variable, 'auto'), self.variable)
 
     def module(self, name: str) -> ModuleType:

@@ -1,9 +1,11 @@
 """Which backend runs, what a forced one says when it cannot, and the adapter to mamba_ssm."""
 
+import asyncio
 import logging
 import multiprocessing
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -66,6 +68,32 @@ def test_argument_wins_over_context_over_environment(ran, monkeypatch):
     assert [name.split()[0] for name in ran] == [
         'torch', 'numba', 'torch', 'torch', 'numba', 'torch',
     ]  # fmt: skip
+
+
+def test_context_holds_for_its_own_thread(ran):
+    with scan_backend('torch'), ThreadPoolExecutor(1) as pool:
+        pool.submit(scan).result()
+        scan()
+    assert ran == ['numba forward', 'torch forward']
+
+
+def test_context_holds_for_its_own_task(ran):
+    async def forced(entered, done):
+        with scan_backend('torch'):
+            entered.set()
+            await done.wait()
+            scan()
+
+    async def free():
+        entered, done = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(forced(entered, done))
+        await entered.wait()
+        scan()
+        done.set()
+        await task
+
+    asyncio.run(free())
+    assert ran == ['numba forward', 'torch forward']
 
 
 def test_context_ends_with_an_error(ran):

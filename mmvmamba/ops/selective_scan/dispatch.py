@@ -27,7 +27,7 @@ It never sees ``z``, user layouts or autograd; the caller has switched autocast 
     in ``compute_dtype``); dD and ddelta_bias are None where the argument is. Results are the same
     in every run.
 
-All tensors returned are fresh memory, never a view of an argument. The layout of the checkpoints is
+All tensors returned are fresh memory, never a view of An argument. The layout of the checkpoints is
 part of the protocol, so that the forward of one backend can be followed by the backward of another.
 """
 
@@ -60,6 +60,8 @@ DEBUG_VARIABLE = 'MMVMAMBA_DEBUG'
 
 def scan_backend(name: str) -> AbstractContextManager[None]:
     """Forces a backend (or ``'auto'``) for the scans called inside, their backward passes included.
+
+    Holds for the thread or the task that enters it, not for others that run meanwhile.
 
     An argument ``backend=`` of a single call still wins.
 

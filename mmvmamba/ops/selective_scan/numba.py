@@ -9,7 +9,6 @@ process when they are used after a fork, the others when two threads use them.
 
 import ctypes
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
@@ -20,6 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmvmamba.ops.kernel_cache import private_temporary_folder
 
 from .arguments import ScanArgs
 
@@ -106,9 +107,7 @@ def _kernels() -> ModuleType:
     if 'NUMBA_CACHE_DIR' not in os.environ and not any(
         os.access(folder, os.W_OK) for folder in (Path(__file__).parent, Path.home())
     ):
-        os.environ['NUMBA_CACHE_DIR'] = str(
-            Path(tempfile.gettempdir()) / f'mmvmamba-numba-{os.getuid()}'
-        )
+        os.environ['NUMBA_CACHE_DIR'] = str(private_temporary_folder('mmvmamba-numba'))
     from . import numba_kernels
 
     return numba_kernels
