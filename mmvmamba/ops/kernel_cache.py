@@ -1,4 +1,4 @@
-"""Where compiled kernels may be kept: what lies there is machine code that this process will run."""
+"""Where compiled kernels may be kept: what lies there is code that this process will run."""
 
 import os
 import stat

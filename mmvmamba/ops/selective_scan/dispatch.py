@@ -27,7 +27,7 @@ It never sees ``z``, user layouts or autograd; the caller has switched autocast 
     in ``compute_dtype``); dD and ddelta_bias are None where the argument is. Results are the same
     in every run.
 
-All tensors returned are fresh memory, never a view of An argument. The layout of the checkpoints is
+All tensors returned are fresh memory, never a view of an argument. The layout of the checkpoints is
 part of the protocol, so that the forward of one backend can be followed by the backward of another.
 """
 
