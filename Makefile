@@ -46,7 +46,8 @@ test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no
 
 test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes on 2 cores)
 
-test-full: test-all  ## everything without a GPU; long fuzzing and environment matrices belong here
+test-full: export MMVMAMBA_FUZZ = 10000
+test-full: test-all  ## everything without a GPU, with ten times as many damaged files
 
 test-gpu: $(VENV)/.tested  ## run the tests that need a CUDA or ROCm device
 	$(BIN)/python -m pytest -m gpu
