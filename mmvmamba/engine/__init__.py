@@ -1,6 +1,8 @@
+from .checkpoint_files import latest_checkpoint
 from .ema import SteppedEMA
 from .finite_amp import FiniteAmpOptimWrapper
 from .hooks import (
+    CheckpointHook,
     ClassCheckHook,
     FiniteWeightsHook,
     LabelRangeHook,
@@ -10,10 +12,11 @@ from .hooks import (
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .metrics import CocoMetric
-from .runner import Runner, latest_checkpoint
+from .runner import Runner
 from .schedulers import WarmupCosineLR
 
 __all__ = [
+    'CheckpointHook',
     'ClassCheckHook',
     'CocoMetric',
     'FiniteAmpOptimWrapper',

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from mmengine import runner as mmengine_runner
 from mmengine.device import get_device
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmvmamba.datasets.errors import SourceError
 
+from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
 
-__all__ = ['Runner', 'latest_checkpoint']
+__all__ = ['Runner']
 
-PART = '.part'
 # What mmengine's data set ends with when it joins the samples of an empty split.
 EMPTY = 'need at least one array to concatenate'
 
@@ -54,36 +54,18 @@ class Runner(mmengine_runner.Runner):
                 'Name other data, or read them with tools/misc/check_dataset.py.',
             ) from error
 
+    def train(self) -> nn.Module:
+        """Trains as mmengine does, after removing what killed runs did not finish writing."""
+        if is_main_process():
+            remove_parts(self.work_dir)
+        return super().train()
+
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Saves to a temporary name, then renames; arguments as mmengine's."""
-        if '://' in str(out_dir) or not os.path.isdir(out_dir):
+        if '://' in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        super().save_checkpoint(out_dir, filename + PART, *args, **kwargs)
-        os.replace(os.path.join(out_dir, filename + PART), os.path.join(out_dir, filename))
-
-
-def latest_checkpoint(work_dir: str) -> str | None:
-    """Finds the checkpoint to resume from.
-
-    The file ``last_checkpoint`` decides. A process that is killed may leave it empty or naming a
-    checkpoint that was deleted; then the newest checkpoint counts.
-
-    Args:
-        work_dir: Folder that holds ``epoch_*.pth`` or ``iter_*.pth``.
-
-    Returns:
-        Its path, or None if there is none.
-    """
-    note = Path(work_dir) / 'last_checkpoint'
-    if note.is_file():
-        named = Path(work_dir) / Path(note.read_text().strip()).name
-        if named.is_file():
-            return str(named)
-    found = [
-        (path.stat().st_mtime_ns, str(path))
-        for path in Path(work_dir).glob('*.pth')
-        if path.stem.startswith(('epoch_', 'iter_'))
-    ]
-    return max(found)[1] if found else None
+        os.makedirs(out_dir, exist_ok=True)
+        with replacing(Path(out_dir, filename)) as part:
+            super().save_checkpoint(out_dir, part.name, *args, **kwargs)

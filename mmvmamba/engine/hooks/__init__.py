@@ -1,3 +1,4 @@
+from .checkpoint import CheckpointHook
 from .class_check import ClassCheckHook
 from .finite_weights import FiniteWeightsHook
 from .label_range import LabelRangeHook
@@ -6,6 +7,7 @@ from .prediction_pictures import PredictionPicturesHook
 from .step_seed import StepSeedHook
 
 __all__ = [
+    'CheckpointHook',
     'ClassCheckHook',
     'FiniteWeightsHook',
     'LabelRangeHook',
