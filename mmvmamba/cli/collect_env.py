@@ -28,7 +28,8 @@ OPERATORS = ((SCAN, 16), (DEFORM_ATTN, 32))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 LIBRARIES = (
     'torchvision', 'numpy', 'numba', 'triton', 'mamba_ssm', 'causal_conv1d', 'cv2', 'PIL', 'lmdb',
-    'pycocotools', 'faster_coco_eval', 'safetensors', 'huggingface_hub', 'onnx', 'onnxruntime',
+    'pycocotools', 'faster_coco_eval', 'safetensors', 'huggingface_hub', 'transformers', 'onnx',
+    'onnxruntime',
 )  # fmt: skip
 
 
