@@ -14,6 +14,7 @@ from mmvmamba.datasets.errors import SourceError
 
 from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
+from .stop_signal import StopSignalHook
 
 __all__ = ['Runner']
 
@@ -54,11 +55,20 @@ class Runner(mmengine_runner.Runner):
                 'Name other data, or read them with tools/misc/check_dataset.py.',
             ) from error
 
+    def register_hooks(
+        self, default_hooks: dict | None = None, custom_hooks: list | None = None
+    ) -> None:
+        """Registers as mmengine does, and what ends a run that is asked to stop."""
+        super().register_hooks(default_hooks, custom_hooks)
+        self._stop_signal = StopSignalHook()
+        self.register_hook(self._stop_signal)
+
     def train(self) -> nn.Module:
         """Trains as mmengine does, after removing what killed runs did not finish writing."""
         if is_main_process():
             remove_parts(self.work_dir)
-        return super().train()
+        with self._stop_signal.listening():
+            return super().train()
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:

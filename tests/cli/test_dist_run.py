@@ -1,8 +1,11 @@
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from mmvmamba.cli.dist_run import free_port, main, torchrun_arguments
+from mmvmamba.cli.dist_run import check_port, free_port, main, torchrun_arguments
 from mmvmamba.cli.errors import UserError
 
 
@@ -50,3 +53,57 @@ def test_more_gpus_than_there_are_is_refused(capsys, monkeypatch):
 
 def test_free_ports_are_free():
     assert 1024 < free_port() < 65536
+
+
+def test_a_port_in_use_is_refused_at_once(capsys, monkeypatch):
+    with socket.socket() as other:
+        other.bind(('', 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv('PORT', str(port))
+        with pytest.raises(SystemExit) as end:
+            main(['2', 'train.py', 'config.py'])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        f'error: port {port} of this machine: in use; '
+        'leave PORT out for a free one, or name another\n'
+    )
+
+
+@pytest.mark.parametrize('port', ['0', '70000', 'http', '-1'])
+def test_what_is_no_port_is_refused(port):
+    with pytest.raises(UserError, match=f'PORT must be a number from 1 to 65535, got {port!r}'):
+        check_port(port)
+
+
+def test_the_port_of_another_machine_is_its_own_affair():
+    with socket.socket() as other:
+        other.bind(('', 0))
+        other.listen()
+        env = dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1')
+        torchrun_arguments(8, 'train.py', [], {**env, 'PORT': str(other.getsockname()[1])})
+
+
+@pytest.mark.slow
+def test_a_request_to_stop_reaches_every_process(tmp_path):
+    """The processes leave in their own time; their exit code is that of the run, in silence."""
+    script = tmp_path / 'waits.py'
+    script.write_text(
+        'import signal, sys, time\n'
+        'signal.signal(signal.SIGUSR1, lambda *_: (time.sleep(0.5), sys.exit(143)))\n'
+        'print("ready", flush=True)\n'
+        'while True: time.sleep(0.1)\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mmvmamba.cli.dist_run', '2', str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(2):
+        assert process.stdout.readline() == 'ready\n'
+    process.send_signal(signal.SIGUSR1)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert 'Traceback' not in errors
+    assert 'error' not in errors.lower()

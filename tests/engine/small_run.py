@@ -52,7 +52,9 @@ class ScriptedMetric(BaseMetric):
         return dict(acc=self.figures.pop(0))
 
 
-def small_runner(work_dir, checkpoint, epochs=3, hooks=(), figures=None, **settings):
+def small_runner(
+    work_dir, checkpoint, epochs=3, hooks=(), figures=None, accumulative_counts=1, **settings
+):
     """Builds a run of ``epochs`` of two steps, with figures of validation after each epoch."""
     name = f'{work_dir.name}_{len(DefaultScope._instance_dict)}'
     loader = dict(batch_size=4, num_workers=0, dataset=Numbers())
@@ -70,7 +72,9 @@ def small_runner(work_dir, checkpoint, epochs=3, hooks=(), figures=None, **setti
         experiment_name=name,
         train_dataloader=dict(**loader, sampler=dict(type='mmengine.DefaultSampler', shuffle=True)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulative_counts
+        ),
         default_hooks=dict(checkpoint=checkpoint),
         custom_hooks=list(hooks),
         default_scope='mmengine',
