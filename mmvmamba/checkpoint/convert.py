@@ -57,8 +57,7 @@ class Converted:
 
 def family_of_backbone(backbone: type) -> Family | None:
     """The family whose weights a backbone class takes; a subclass takes those of its base."""
-    names = [cls.__name__ for cls in backbone.__mro__]
-    return next((f for f in FAMILIES.values() if set(names) & set(f.backbones)), None)
+    return FAMILIES.get(getattr(backbone, 'family', None))
 
 
 def convert(

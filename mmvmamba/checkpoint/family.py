@@ -9,10 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ['ADAPTER_KEYS', 'Family', 'Style']
-
-ADAPTER_KEYS = r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)'
-"""What an adapter adds to the keys of a columnar backbone."""
+__all__ = ['Family', 'Style']
 
 
 @dataclass(frozen=True)
@@ -50,23 +47,15 @@ class Family:
     """The key map of a family.
 
     Args:
-        name: Lower-case name, the first part of the model names.
-        backbones: Class names of its backbones.
+        name: Lower-case name, the first part of model names; backbones call it their ``family``.
         styles: Styles of its official files, besides those that have our names.
         backbone_marks: Backbone keys, without a prefix, that tell its detectors and segmentors.
-        head_only: Patterns of backbone keys that only classification uses; a backbone without them
-            may leave them out.
-        task_only: Patterns of backbone keys that a classification file does not have, because they
-            are new in detection and segmentation.
         dropped: Patterns of keys in its OpenMMLab files that are no weights of the model.
     """
 
     name: str
-    backbones: tuple[str, ...]
     styles: tuple[Style, ...]
     backbone_marks: tuple[str, ...]
-    head_only: tuple[str, ...] = ()
-    task_only: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
     def style_of(self, keys: Collection[str]) -> Style | None:

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from .convert import FAMILIES, Converted, convert, family_of_backbone
+from .convert import Converted, convert, family_of_backbone
 from .safe_load import CheckpointError, read_checkpoint
 from .sources import locate
 
@@ -106,9 +106,10 @@ def load_model(
         state |= {key: own[key] for key in left}
         print_log(f'{weights.source}: {_some(left)} not loaded, of another size', 'current')
     unused: tuple[str, ...] = ()
-    if weights.family in FAMILIES and not any(key.startswith('head.') for key in own):
+    if not any(key.startswith('head.') for key in own):
         # Files of detectors and segmentors hold what their backbones have from classification.
-        unused = tuple(rf'backbone\.{key}' for key in FAMILIES[weights.family].head_only)
+        head_only = getattr(getattr(model, 'backbone', None), 'head_only_keys', ())
+        unused = tuple(rf'backbone\.{key}' for key in head_only)
     left_out, _ = _fit_and_load(model, state, weights.source, unused, ())
     if left_out:
         print_log(f'{weights.source}: not used: {_some(left_out)}', 'current')
@@ -148,8 +149,8 @@ def load_backbone(
         backbone,
         state,
         str(checkpoint),
-        family.head_only if family else (),
-        family.task_only if family else (),
+        getattr(backbone, 'head_only_keys', ()),
+        getattr(backbone, 'task_only_keys', ()),
     )
     print_log(
         f'{name} loaded from {checkpoint}'

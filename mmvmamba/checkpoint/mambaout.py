@@ -11,7 +11,6 @@ __all__ = ['MAMBAOUT']
 
 MAMBAOUT = Family(
     name='mambaout',
-    backbones=('MambaOut',),
     styles=(
         Style(
             'original',
@@ -43,5 +42,4 @@ MAMBAOUT = Family(
         ),
     ),
     backbone_marks=('downsample_layers.0.conv1.weight', 'stages.0.0.fc1.weight'),
-    task_only=(r'outnorm\d+\.',),
 )

@@ -9,7 +9,6 @@ __all__ = ['MAMBAVISION']
 
 MAMBAVISION = Family(
     name='mambavision',
-    backbones=('MambaVision',),
     styles=(
         Style(
             'official',
@@ -21,6 +20,4 @@ MAMBAVISION = Family(
         ),
     ),
     backbone_marks=('patch_embed.conv_down.0.weight', 'levels.0.blocks.0.conv1.weight'),
-    head_only=(r'norm\.',),
-    task_only=(r'outnorm\d+\.',),
 )

@@ -1,6 +1,6 @@
 """Key map of PlainMamba. Its files are OpenMMLab checkpoints already and keep their names."""
 
-from .family import ADAPTER_KEYS, Family, Style
+from .family import Family, Style
 
 __all__ = ['PLAIN_MAMBA']
 
@@ -8,7 +8,6 @@ _BACKBONE_KEYS = r'(pos_embed$|patch_embed\.|layers\.\d+\.|ln1\.|norm_layer\d+\.
 
 PLAIN_MAMBA = Family(
     name='plain_mamba',
-    backbones=('PlainMamba', 'PlainMambaAdapter'),
     styles=(
         Style(
             'backbone without prefix',
@@ -17,8 +16,6 @@ PLAIN_MAMBA = Family(
         ),
     ),
     backbone_marks=('patch_embed.projection.weight', 'layers.0.mamba.direction_Bs'),
-    head_only=(r'ln1\.',),
-    task_only=(r'norm_layer\d+\.', ADAPTER_KEYS),
     # Its EMA hook keeps the raw weights in top-level buffers; the ordinary keys hold the averaged
     # ones.
     dropped=(r'ema_',),

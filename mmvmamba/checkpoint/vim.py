@@ -5,7 +5,7 @@ No weights of its segmentors and detectors were published; their layouts follow 
 both the pyramid is a part of the backbone, ours is the neck.
 """
 
-from .family import ADAPTER_KEYS, Family, Style
+from .family import Family, Style
 
 __all__ = ['VIM']
 
@@ -18,7 +18,6 @@ _BACKBONE_KEYS = (
 
 VIM = Family(
     name='vim',
-    backbones=('VisionMamba',),
     styles=(
         Style(
             'official',
@@ -47,6 +46,4 @@ VIM = Family(
         ),
     ),
     backbone_marks=_MARKS,
-    head_only=(r'cls_token', r'norm_f\.'),
-    task_only=(ADAPTER_KEYS,),
 )

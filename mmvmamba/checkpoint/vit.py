@@ -8,7 +8,6 @@ _MARKS = ('cls_token', 'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight')
 
 VIT = Family(
     name='vit',
-    backbones=('VisionTransformerCausal',),
     styles=(
         Style(
             'DeiT',
@@ -23,5 +22,4 @@ VIT = Family(
         ),
     ),
     backbone_marks=_MARKS,
-    head_only=(r'cls_token$', r'norm\.'),
 )

@@ -5,84 +5,35 @@ follow in the order in which an image passes them, and the rest of the model (fi
 necks, heads) is the top.
 """
 
-import re
-from collections.abc import Callable
-
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from mmvmamba.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-__all__ = ['FAMILY_RULES', 'LayerDecayOptimWrapperConstructor', 'parameter_depths']
-
-# Where a parameter is met: () for the stem, then by stage and block; None for what is not decayed.
-Place = tuple[int, ...] | None
-STEM: Place = ()
-
-
-def _columnar(name: str) -> Place:
-    """Blocks of one width, one after the other."""
-    if name.startswith(('pos_embed', 'cls_token', 'mask_token', 'patch_embed.')):
-        return STEM
-    block = re.match(r'(?:layers|blocks)\.(\d+)\.', name)
-    return (int(block[1]),) if block else None
-
-
-def _mambavision(name: str) -> Place:
-    """``levels.i.blocks.j``; a level's down-sampling belongs to the block that follows it."""
-    if name.startswith('patch_embed.'):
-        return STEM
-    if block := re.match(r'levels\.(\d+)\.blocks\.(\d+)\.', name):
-        return int(block[1]), int(block[2])
-    down = re.match(r'levels\.(\d+)\.downsample\.', name)
-    return (int(down[1]) + 1, 0) if down else None
-
-
-def _mambaout(name: str) -> Place:
-    """``stages.i.j``; ``downsample_layers.i`` stands before stage i and the first is the stem."""
-    if name.startswith('downsample_layers.0.'):
-        return STEM
-    if down := re.match(r'downsample_layers\.(\d+)\.', name):
-        return int(down[1]), 0
-    block = re.match(r'stages\.(\d+)\.(\d+)\.', name)
-    return (int(block[1]), int(block[2])) if block else None
-
-
-# By the class of the backbone; classes that derive from one of these follow its rule.
-FAMILY_RULES: dict[str, Callable[[str], Place]] = {
-    'PlainMamba': _columnar,
-    'VisionMamba': _columnar,
-    'VisionTransformerCausal': _columnar,
-    'MambaVision': _mambavision,
-    'MambaOut': _mambaout,
-}
+__all__ = ['LayerDecayOptimWrapperConstructor', 'parameter_depths']
 
 
 def parameter_depths(backbone: nn.Module) -> tuple[dict[str, int], int]:
-    """Find how deep each parameter of a backbone lies.
+    """Asks a backbone how deep each of its parameters lies.
 
     Args:
-        backbone: a module of a family in ``FAMILY_RULES``.
+        backbone: A module with ``get_layer_depth``, see ``BaseBackbone``.
 
     Returns:
         Depths by parameter name, and the depth of everything behind the last block.
 
     Raises:
-        ValueError: if no rule is known for the class.
+        ValueError: The backbone does not know.
     """
-    known = [cls.__name__ for cls in type(backbone).__mro__ if cls.__name__ in FAMILY_RULES]
-    if not known:
+    if not hasattr(backbone, 'get_layer_depth'):
         raise ValueError(
-            f'layer-wise decay knows the backbones {list(FAMILY_RULES)} and what derives from '
-            f'them, got {type(backbone).__name__}'
+            'layer-wise decay needs a backbone with get_layer_depth, as those of mmvmamba have, '
+            f'got {type(backbone).__name__}'
         )
-    rule = FAMILY_RULES[known[0]]
-    places = {name: rule(name) for name, _ in backbone.named_parameters()}
-    order = sorted({STEM, *(place for place in places.values() if place is not None)})
-    depth = {place: number for number, place in enumerate(order)}
-    top = len(order)
-    return {name: top if place is None else depth[place] for name, place in places.items()}, top
+    answers = {name: backbone.get_layer_depth(name) for name, _ in backbone.named_parameters()}
+    num_depths = max(number for _, number in answers.values())
+    return {name: depth for name, (depth, _) in answers.items()}, num_depths - 1
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmvmamba.engine.layer_decay import FAMILY_RULES, parameter_depths
+from mmvmamba.engine.layer_decay import parameter_depths
 from mmvmamba.models import adapters, backbones  # noqa: F401  registers them
 from mmvmamba.registry import MODELS
 
@@ -168,9 +169,26 @@ def test_frozen_parameters_get_no_group():
     assert got['backbone.layers.3.norm.weight'][0] == 0.5
 
 
-def test_every_family_that_is_registered_has_a_rule():
-    for name in FAMILY_RULES:
-        assert MODELS.get(name) is not None
+def test_mmpretrains_constructor_gives_the_same_rates():
+    classifiers = pytest.importorskip('mmpretrain.models')
+    model = classifiers.ImageClassifier(dict(type='mmvmamba.MambaOut', arch='test'))
+    options = dict(layer_decay_rate=0.5, flat_decay_mult=0.0)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        wrapper = build_optim_wrapper(
+            model,
+            dict(
+                constructor='LearningRateDecayOptimWrapperConstructor',
+                optimizer=dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY),
+                paramwise_cfg=options,
+            ),
+        )
+    theirs = {
+        group['param_name']: [group['lr'] / LR, group['weight_decay'] / WEIGHT_DECAY]
+        for group in wrapper.optimizer.param_groups
+    }
+    assert theirs == {
+        name: pytest.approx(value) for name, value in multipliers(model, **options).items()
+    }
 
 
 @pytest.mark.parametrize('rate', [None, 0, 1.5])
@@ -180,7 +198,7 @@ def test_wrong_rates_are_refused(rate):
 
 
 def test_unknown_models_are_refused():
-    with pytest.raises(ValueError, match=r"knows the backbones .*'MambaOut'.*got Conv2d"):
+    with pytest.raises(ValueError, match=r'a backbone with get_layer_depth, .*got Conv2d'):
         multipliers(Model(nn.Conv2d(1, 1, 1)), layer_decay_rate=0.5)
     with pytest.raises(ValueError, match='needs a model with a backbone, got Linear'):
         multipliers(nn.Linear(1, 1), layer_decay_rate=0.5)

@@ -2,12 +2,14 @@
 
 import copy
 import pickle
+import re
 
 import pytest
 import torch
 from torch import nn
 
 import mmvmamba.models  # noqa: F401  registers the backbones
+from mmvmamba.checkpoint import FAMILIES
 from mmvmamba.models.backbones import BaseBackbone
 from mmvmamba.registry import BACKBONES
 from mmvmamba.testing import assert_close
@@ -106,6 +108,67 @@ def assert_strides(maps, size, padded):
             side = -(-side // 32) * 32 if padded else side
             # Strided convolutions round up at every step; patches round down.
             assert side // stride <= got <= -(-side // stride), (level.shape, size)
+
+
+def assert_channels_are_told(backbone):
+    with torch.no_grad():
+        maps = backbone.eval()(image(64, 64, batch=1))
+    assert tuple(level.shape[1] for level in maps) == backbone.out_channels
+    return maps
+
+
+@each_backbone
+def test_channels_are_told(name):
+    backbone = build(name)
+    maps = assert_channels_are_told(backbone)
+    assert backbone.num_features == backbone.stage_channels[-1] == maps[-1].shape[1]
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if 'Adapter' not in name])
+def test_channels_of_chosen_maps_are_told(name):
+    for out_indices in ((-1, 1), 2):
+        assert_channels_are_told(build(name, out_indices=out_indices))
+
+
+@each_backbone
+def test_depths_rise_as_an_image_passes(name):
+    backbone, met = build(name).eval(), []
+    answers = {key: backbone.get_layer_depth(key) for key, _ in backbone.named_parameters()}
+    ((*_, top),) = {tuple(range(number)) for _, number in answers.values()}
+    depths = {depth for depth, _ in answers.values()}
+    assert depths | {top} == set(range(top + 1))
+    for prefix, module in backbone.named_modules():
+        for key, _ in module.named_parameters(prefix, recurse=False):
+            depth = answers[key][0]
+            module.register_forward_pre_hook(lambda *_, depth=depth: met.append(depth))
+    with torch.no_grad():
+        backbone(image(64, 64, batch=1))
+    # Adapters, norms of outputs and all else that is no part of the stream is at the top.
+    stream = [depth for depth in met if depth < top]
+    assert set(stream) == set(range(top))
+    assert stream == sorted(stream)
+
+
+@each_backbone
+def test_depths_are_told_by_names_in_the_whole_model(name):
+    backbone = build(name)
+    for key, _ in backbone.named_parameters():
+        answer = backbone.get_layer_depth(f'backbone.{key}', 'backbone.')
+        assert answer == backbone.get_layer_depth(key)
+    num_depths = backbone.get_layer_depth(key)[1]
+    assert backbone.get_layer_depth('head.fc.weight', 'backbone.') == (num_depths - 1, num_depths)
+
+
+@each_backbone
+def test_family_and_key_patterns_stand_on_the_class(name):
+    backbone = build(name)
+    assert backbone.family in FAMILIES
+    patterns = (*backbone.head_only_keys, *backbone.task_only_keys)
+    for key in backbone.state_dict():
+        # No weight of the stem or of a block may be missing from a file.
+        depth, num_depths = backbone.get_layer_depth(key)
+        if 0 < depth < num_depths - 1:
+            assert not any(re.match(pattern, key) for pattern in patterns), key
 
 
 @each_backbone

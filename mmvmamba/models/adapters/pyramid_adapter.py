@@ -24,6 +24,13 @@ class PyramidAdapter:
     The modules sit beside those of the backbone, under the names of the official files.
     """
 
+    task_only_keys = (r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)',)
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each map that is put out."""
+        return (self.embed_dims,) * 4
+
     def build_adapter(
         self,
         in_channels: int,

@@ -83,8 +83,19 @@ def _keep_batch_statistics(block: nn.Module) -> Iterator[None]:
 class BaseBackbone(BaseModule):
     """Base of all backbones.
 
-    A subclass builds its modules, says with ``freezable_stages`` what ``frozen_stages`` counts,
-    and calls its blocks through ``run_block`` so that ``with_cp`` applies to each.
+    A subclass builds its modules, sets ``stage_channels`` and ``out_indices``, says with
+    ``freezable_stages`` what ``frozen_stages`` counts and with ``layer_prefixes`` in which order an
+    image passes its parameters, and calls its blocks through ``run_block`` so that ``with_cp``
+    applies to each.
+
+    Attributes:
+        family: Name of the key map in ``mmvmamba.checkpoint.FAMILIES`` whose weights it takes.
+        head_only_keys: Patterns of keys that only classification uses; a backbone without them may
+            leave them out of a file.
+        task_only_keys: Patterns of keys that a file of a classifier does not have, because they are
+            new in detection and segmentation.
+        stage_channels: Channels of the map of each stage (in a columnar model: block).
+        out_indices: Stages whose maps are put out.
 
     Args:
         frozen_stages: -1 freezes nothing, 0 the stem, n > 0 the stem and the first n stages (in a
@@ -93,6 +104,12 @@ class BaseBackbone(BaseModule):
         with_cp: Whether blocks recompute their activations in the backward pass to save memory.
         init_cfg: Initialisation config of mmengine.
     """
+
+    family: str | None = None
+    head_only_keys: tuple[str, ...] = ()
+    task_only_keys: tuple[str, ...] = ()
+    stage_channels: tuple[int, ...]
+    out_indices: tuple[int, ...]
 
     def __init__(
         self,
@@ -105,6 +122,16 @@ class BaseBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each map that is put out."""
+        return tuple(self.stage_channels[i] for i in self.out_indices)
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last stage, which a classifier pools."""
+        return self.stage_channels[-1]
 
     def init_weights(self) -> None:
         """Sets the values that training starts from; a checkpoint named by ``init_cfg`` last."""
@@ -133,6 +160,32 @@ class BaseBackbone(BaseModule):
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         """The stem's modules and parameters, then those of each stage."""
         raise NotImplementedError(f'{type(self).__name__} does not say what frozen_stages counts')
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        """How parameter names start: those of the stem, then those of each block in its turn.
+
+        What belongs to none of these (final norms, adapters) lies behind the last block.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not say how its blocks follow')
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Tells how deep a parameter lies; mmpretrain's layer-wise decay asks the same.
+
+        Args:
+            param_name: Its name in the backbone, or with ``prefix`` in the whole model.
+            prefix: What stands before the names of the backbone's parameters.
+
+        Returns:
+            Its depth: 0 for the stem, 1 for the first block, and so on; and the number of depths,
+            the last of which is that of everything behind the last block.
+        """
+        layers = self.layer_prefixes()
+        if param_name.startswith(prefix):
+            name = param_name.removeprefix(prefix)
+            for depth, starts in enumerate(layers):
+                if name.startswith(starts):
+                    return depth, len(layers) + 1
+        return len(layers), len(layers) + 1
 
     def run_block(self, block: nn.Module, *args: Tensor | tuple | None) -> Tensor | tuple:
         """Calls a block, keeping only its inputs for the backward pass when ``with_cp`` is set."""

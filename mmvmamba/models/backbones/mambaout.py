@@ -161,6 +161,9 @@ class MambaOut(BaseBackbone):
         init_cfg: Initialisation config of mmengine.
     """
 
+    family = 'mambaout'
+    task_only_keys = (r'outnorm\d+\.',)
+
     # Table 1 of the paper; the rows with _rw and 'test' are timm's, with the changes of RW.
     # fmt: off
     RW = dict(with_stem_norm=False, with_norm_first=True, layer_scale=1e-5)
@@ -207,7 +210,7 @@ class MambaOut(BaseBackbone):
         if settings.get('act', 'gelu') not in ACTIVATIONS:
             raise ValueError(f'act must be one of {list(ACTIVATIONS)}, got {settings["act"]!r}')
         self.out_indices = resolve_out_indices(out_indices, NUM_STAGES)
-        self.out_channels = tuple(dims)
+        self.stage_channels = tuple(dims)
         act = settings.get('act', 'gelu')
 
         self.downsample_layers = nn.ModuleList(
@@ -249,6 +252,15 @@ class MambaOut(BaseBackbone):
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         stages = [[*pair] for pair in zip(self.downsample_layers, self.stages, strict=True)]
         return [[self.downsample_layers[0]], *stages]
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        layers = [('downsample_layers.0.',)]
+        for i, stage in enumerate(self.stages):
+            layers += [(f'stages.{i}.{j}.',) for j in range(len(stage))]
+            if i > 0:
+                # What stands before a stage belongs to its first block.
+                layers[-len(stage)] += (f'downsample_layers.{i}.',)
+        return layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""

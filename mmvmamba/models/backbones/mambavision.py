@@ -304,6 +304,10 @@ class MambaVision(BaseBackbone):
         init_cfg: Initialisation config of mmengine.
     """
 
+    family = 'mambavision'
+    head_only_keys = (r'norm\.',)
+    task_only_keys = (r'outnorm\d+\.',)
+
     # Table 1 and the model cards of the release. Weights do not depend on the windows.
     # fmt: off
     arch_zoo = {
@@ -352,12 +356,12 @@ class MambaVision(BaseBackbone):
         settings = self._resolve_settings(arch, window_size)
         dim, depths = settings['dim'], settings['depths']
         self.out_indices = resolve_out_indices(out_indices, NUM_STAGES)
-        self.out_channels = tuple(dim * 2**i for i in range(NUM_STAGES))
+        self.stage_channels = tuple(dim * 2**i for i in range(NUM_STAGES))
 
         self.patch_embed = PatchEmbed(in_channels, settings['in_dim'], dim)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.levels = nn.ModuleList()
-        for i, (width, depth) in enumerate(zip(self.out_channels, depths, strict=True)):
+        for i, (width, depth) in enumerate(zip(self.stage_channels, depths, strict=True)):
             downsample = Downsample(width) if i < NUM_STAGES - 1 else nn.Identity()
             if i < 2:
                 blocks = [ConvBlock(width, next(rates), layer_scale_conv) for _ in range(depth)]
@@ -407,11 +411,11 @@ class MambaVision(BaseBackbone):
                 'final_norm needs stage 3 among out_indices and no out_norm, '
                 f'got out_indices {self.out_indices} and out_norm {out_norm!r}'
             )
-        self.norm = nn.BatchNorm2d(self.out_channels[-1]) if final_norm else None
+        self.norm = nn.BatchNorm2d(self.num_features) if final_norm else None
         self.out_norm = out_norm
         if out_norm is not None:
             for i in set(self.out_indices):
-                norm = build_norm2d(dict(type=out_norm, eps=1e-5), self.out_channels[i])
+                norm = build_norm2d(dict(type=out_norm, eps=1e-5), self.stage_channels[i])
                 self.add_module(f'outnorm{i}', norm)
 
     def init_own_weights(self) -> None:
@@ -427,6 +431,15 @@ class MambaVision(BaseBackbone):
 
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patch_embed], *([level] for level in self.levels)]
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        layers = [('patch_embed.',)]
+        for i, level in enumerate(self.levels):
+            layers += [(f'levels.{i}.blocks.{j}.',) for j in range(len(level.blocks))]
+            if i > 0:
+                # A level ends with the down-sampling that belongs to the first block of the next.
+                layers[-len(level.blocks)] += (f'levels.{i - 1}.downsample.',)
+        return layers
 
     def stage_maps(self, x: Tensor) -> list[Tensor]:
         """The stages' maps, without norm, up to the last that ``out_indices`` asks for."""

@@ -200,6 +200,10 @@ class PlainMamba(BaseBackbone):
         init_cfg: Initialisation config of mmengine.
     """
 
+    family = 'plain_mamba'
+    head_only_keys = (r'ln1\.',)
+    task_only_keys = (r'norm_layer\d+\.',)
+
     # Table 1 of the paper and the released configs.
     arch_zoo = {
         'L1': dict(embed_dims=192, num_layers=24, num_convs=1, layers_with_dwconv=(0,)),
@@ -226,6 +230,7 @@ class PlainMamba(BaseBackbone):
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
         settings = resolve_arch(arch, self.arch_zoo, optional=('mixer',))
         self.embed_dims, num_layers = settings['embed_dims'], settings['num_layers']
+        self.stage_channels = (self.embed_dims,) * num_layers
         self.out_indices = resolve_out_indices(out_indices, num_layers)
         self.use_mamba_dt_init = use_mamba_dt_init
 
@@ -291,6 +296,10 @@ class PlainMamba(BaseBackbone):
 
     def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patch_embed, self.pos_embed], *([layer] for layer in self.layers)]
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        blocks = ((f'layers.{i}.',) for i in range(len(self.layers)))
+        return [('patch_embed.', 'pos_embed'), *blocks]
 
     @staticmethod
     def _stem_grid(img_size: int | Sequence[int], patch_size: int) -> Grid:

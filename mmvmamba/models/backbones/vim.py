@@ -137,6 +137,9 @@ class VisionMamba(BaseBackbone):
         init_cfg: Initialisation config of mmengine.
     """
 
+    family = 'vim'
+    head_only_keys = (r'cls_token', r'norm_f\.')
+
     # Released models of https://github.com/hustvl/Vim; tiny_legacy is the one of January 2024.
     arch_zoo = {
         'tiny': dict(embed_dims=192, num_layers=24),
@@ -183,6 +186,7 @@ class VisionMamba(BaseBackbone):
         self.stride = stride or row['stride']
         self.arch_class_token = row['class_token']
         self.class_token = class_token or row['class_token']
+        self.stage_channels = (self.embed_dims,) * num_layers
         self.out_indices = resolve_out_indices(out_indices, num_layers)
         self.out_type = out_type
         self.feature, self.last_layer_process = feature, last_layer_process
@@ -293,6 +297,10 @@ class VisionMamba(BaseBackbone):
         tokens = [getattr(self, name) for name in TOKEN_NAMES[self.class_token]]
         positions = [] if self.pos_embed is None else [self.pos_embed]
         return [[self.patch_embed, *tokens, *positions], *([layer] for layer in self.layers)]
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        blocks = ((f'layers.{i}.',) for i in range(len(self.layers)))
+        return [('patch_embed.', 'pos_embed', 'cls_token'), *blocks]
 
     def _check_choices(self, num_layers: int) -> None:
         for name, allowed in CHOICES.items():

@@ -93,6 +93,9 @@ class VisionTransformerCausal(BaseBackbone):
         init_cfg: Initialisation config of mmengine.
     """
 
+    family = 'vit'
+    head_only_keys = (r'cls_token$', r'norm\.')
+
     # Table 1 of https://arxiv.org/abs/2012.12877.
     arch_zoo = {
         'deit_tiny': dict(embed_dims=192, num_layers=12, num_heads=3),
@@ -122,6 +125,7 @@ class VisionTransformerCausal(BaseBackbone):
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
         settings = resolve_arch(arch, self.arch_zoo)
         self.embed_dims, num_layers = settings['embed_dims'], settings['num_layers']
+        self.stage_channels = (self.embed_dims,) * num_layers
         self.out_indices = resolve_out_indices(out_indices, num_layers)
         self.class_token = class_token or ('last' if causal else 'first')
         self.out_type = out_type
@@ -196,6 +200,10 @@ class VisionTransformerCausal(BaseBackbone):
         if self.cls_token is not None:
             stem.append(self.cls_token)
         return [stem, *([block] for block in self.blocks)]
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        blocks = ((f'blocks.{i}.',) for i in range(len(self.blocks)))
+        return [('patch_embed.', 'pos_embed', 'cls_token'), *blocks]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to what ``out_type`` says for each of ``out_indices``."""
