@@ -11,6 +11,7 @@ __all__ = [
     'BACKBONES',
     'DATASETS',
     'HOOKS',
+    'LOOPS',
     'METRICS',
     'MODELS',
     'OPTIM_WRAPPERS',
@@ -29,6 +30,7 @@ BACKBONES = MODELS
 DATASETS = _child('dataset', root.DATASETS, 'mmvmamba.datasets.registered')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'mmvmamba.datasets')
 HOOKS = _child('hook', root.HOOKS, 'mmvmamba.engine')
+LOOPS = _child('loop', root.LOOPS, 'mmvmamba.engine')
 METRICS = _child('metric', root.METRICS, 'mmvmamba.engine')
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'mmvmamba.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(

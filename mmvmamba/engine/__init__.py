@@ -11,6 +11,7 @@ from .hooks import (
     StepSeedHook,
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .loops import ExactEpochLoop, ExactIterLoop
 from .metrics import CocoMetric
 from .runner import Runner
 from .schedulers import WarmupCosineLR
@@ -19,6 +20,8 @@ __all__ = [
     'CheckpointHook',
     'ClassCheckHook',
     'CocoMetric',
+    'ExactEpochLoop',
+    'ExactIterLoop',
     'FiniteAmpOptimWrapper',
     'FiniteWeightsHook',
     'LabelRangeHook',

@@ -7,6 +7,7 @@ from mmengine import runner as mmengine_runner
 from mmengine.device import get_device
 from mmengine.dist import is_main_process, master_only
 from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -14,6 +15,8 @@ from mmvmamba.datasets.errors import SourceError
 
 from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
+from .hooks.step_seed import StepSeedHook
+from .loops import exact_loop
 from .stop_signal import StopSignalHook
 
 __all__ = ['Runner']
@@ -38,6 +41,10 @@ class Runner(mmengine_runner.Runner):
             model = CPUDistributedDataParallel(model, find_unused_parameters=find_unused)
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Builds as mmengine does, with loops that can be taken up at any step."""
+        return super().build_train_loop(exact_loop(loop))
+
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         """Builds as mmengine does; an empty split is named. Arguments as mmengine's."""
@@ -58,8 +65,10 @@ class Runner(mmengine_runner.Runner):
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
     ) -> None:
-        """Registers as mmengine does, and what ends a run that is asked to stop."""
+        """Registers as mmengine does, and what makes a run repeatable and ends it on request."""
         super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, StepSeedHook) for hook in self.hooks):
+            self.register_hook(StepSeedHook())
         self._stop_signal = StopSignalHook()
         self.register_hook(self._stop_signal)
 

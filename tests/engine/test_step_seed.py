@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
-from mmvmamba.engine import StepSeedHook
+from mmvmamba.engine import ExactEpochLoop, StepSeedHook
 
 
 def draw(hook, runner, epoch, iteration):
@@ -52,6 +52,7 @@ def test_ranks_differ(runner, monkeypatch):
         (EpochBasedTrainLoop, True, True),
         (EpochBasedTrainLoop, False, False),
         (IterBasedTrainLoop, True, False),
+        (ExactEpochLoop, True, False),
     ],
 )
 def test_workers_that_live_on_are_reported(loop, persistent, reported, runner):
