@@ -8,8 +8,7 @@ model = dict(
     backbone=dict(
         arch='L3',
         drop_path_rate=0.3,
-        interaction_indexes=[[0, 8], [9, 17], [18, 26], [27, 35]],
-        deform_num_heads=8,
+        adapter=dict(deform_num_heads=8),
         init_cfg=dict(checkpoint='hf://ChenhongyiYang/PlainMamba/l3.pth'),
     ),
     neck=dict(in_channels=[448, 448, 448, 448]),

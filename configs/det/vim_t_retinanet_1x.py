@@ -9,8 +9,7 @@ model = dict(
         type='mmvmamba.VimAdapter',
         arch='tiny',
         drop_path_rate=0.1,
-        deform_num_heads=6,
-        norm_cfg=dict(type='SyncBN', requires_grad=True),
+        adapter=dict(norm_cfg=dict(type='SyncBN', requires_grad=True)),
         init_cfg=dict(
             type='Pretrained',
             checkpoint='hf://hustvl/Vim-tiny-midclstok/vim_t_midclstok_76p1acc.pth',

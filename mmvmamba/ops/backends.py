@@ -10,6 +10,7 @@ from importlib import import_module
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 __all__ = ['Backends', 'alert_not_deterministic']
 
@@ -66,13 +67,21 @@ class Backends:
             self.forced.reset(token)
 
     def requested(self, argument: str | None) -> str:
-        """The argument, else the innermost ``force``, else the environment, else ``'auto'``."""
+        """Returns the argument, else what is forced, else the environment's, else ``'auto'``."""
         if argument is not None:
             return self.check_name(argument, 'backend')
         forced = self.forced.get()
         if forced is not None:
             return forced
         return self.check_name(os.environ.get(self.variable, 'auto'), self.variable)
+
+    def requested_by_forward(self, argument: str | None, output: Tensor) -> str | None:
+        """Returns what the backward pass is to ask for: what its forward pass did.
+
+        Compiled code asks anew when it runs, as its forward pass does. While it is traced, the
+        output is of a tracer's own class, and what is forced then is of no account.
+        """
+        return self.requested(argument) if type(output) is Tensor else argument
 
     def module(self, name: str) -> ModuleType:
         return import_module(f'.{self.modules[name]}', self.package)
@@ -86,12 +95,15 @@ class Backends:
         """The names of the backends that can run, in the order in which ``auto`` prefers them."""
         return [n for n in self.modules if self.unavailable_reason(n, device, dtype, size) is None]
 
-    def select(self, name: str, device: torch.device, dtype: torch.dtype, size: int) -> ModuleType:
-        """The module of a backend that can run, logged once for each kind of input.
+    def select(
+        self, argument: str | None, device: torch.device, dtype: torch.dtype, size: int
+    ) -> ModuleType:
+        """Returns the module of the requested backend, logged once for each kind of input.
 
         Raises:
             RuntimeError: if the backend asked for cannot run here, with the reason.
         """
+        name = self.requested(argument)
         if name == 'auto':
             chosen = next(
                 n for n in self.modules if self.unavailable_reason(n, device, dtype, size) is None

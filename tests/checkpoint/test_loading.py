@@ -119,18 +119,23 @@ def test_vim_without_class_token_takes_a_file_with_one(tmp_path, log):
 
 
 @pytest.mark.parametrize(
-    ('family', 'name', 'adapter', 'settings'),
+    ('family', 'name', 'backbone_type', 'indexes'),
     [
-        ('plain_mamba', 'tiny_cls_64x64', PlainMambaAdapter, dict(interaction_indexes=[[0, 2]])),
-        ('vim', 'micro_64x64', VimAdapter, {}),
+        ('plain_mamba', 'tiny_cls_64x64', PlainMambaAdapter, [[0, 2]]),
+        ('vim', 'micro_64x64', VimAdapter, None),
     ],
 )
-def test_adapter_starts_from_a_classification_file(family, name, adapter, settings, tmp_path, log):
+def test_adapter_starts_from_a_classification_file(
+    family, name, backbone_type, indexes, tmp_path, log
+):
     case, path = official_file(tmp_path, family, name)
     config, _ = backbone_config(case)
-    settings |= {key: config[key] for key in ('arch', 'img_size', 'mixer') if key in config}
-    init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    backbone = adapter(**settings, deform_num_heads=4, init_cfg=init_cfg)
+    settings = {key: config[key] for key in ('arch', 'img_size', 'mixer') if key in config}
+    backbone = backbone_type(
+        **settings,
+        adapter=dict(deform_num_heads=4, interaction_indexes=indexes),
+        init_cfg=dict(type='Pretrained', checkpoint=str(path)),
+    )
     backbone.init_weights()
     first = next(key for key in case.spec['keys'] if key.endswith('layers.0.norm.weight'))
     torch.testing.assert_close(

@@ -22,18 +22,15 @@ PLAIN_MAMBA = dict(
     mixer=dict(d_state=4, d_conv=3),
 )
 # A network of each class that is small enough to train in a test.
+ADAPTER = dict(conv_inplane=8, deform_num_heads=4, init_values=0.1)
 SMALL = {
     'PlainMamba': dict(arch=PLAIN_MAMBA, img_size=64),
-    'PlainMambaAdapter': dict(
-        arch=PLAIN_MAMBA, img_size=64, conv_inplane=8, deform_num_heads=4, init_values=0.1
-    ),
+    'PlainMambaAdapter': dict(arch=PLAIN_MAMBA, img_size=64, adapter=ADAPTER),
     'VisionMamba': dict(arch=dict(embed_dims=24, num_layers=4), img_size=64),
     'VimAdapter': dict(
         arch=dict(embed_dims=24, num_layers=4),
         img_size=64,
-        conv_inplane=8,
-        deform_num_heads=4,
-        init_values=0.1,
+        adapter=ADAPTER,
     ),
     'VisionTransformerCausal': dict(
         arch=dict(embed_dims=24, num_layers=4, num_heads=2), img_size=64
@@ -83,7 +80,7 @@ def test_every_backbone_has_a_small_network_here():
 
 @each_row
 def test_every_row_builds(name, arch):
-    settings = {'deform_num_heads': 8} if arch == 'L3' and 'Adapter' in name else {}
+    settings = {'adapter': dict(deform_num_heads=8)} if arch == 'L3' and 'Adapter' in name else {}
     with torch.device('meta'):
         backbone = backbone_classes()[name](arch=arch, **settings)
     assert sum(p.numel() for p in backbone.parameters()) > 1e5

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch._dynamo import lookup_backend
 from torch.library import opcheck
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
@@ -71,21 +72,29 @@ def test_compiles_without_a_graph_break():
         torch.testing.assert_close(a, b)
 
 
-def test_compiled_code_follows_a_forced_backend():
-    mixer, inputs = Mixer(), mixer_inputs()
-    seen = []
+def test_compiled_code_follows_a_forced_backend(monkeypatch):
+    mixer, inputs = Mixer(), [x.requires_grad_() for x in mixer_inputs()]
+    ran, graphs = [], []
+    for name in ('forward', 'backward'):
+        function = getattr(torch_backend, name)
 
-    def record(graph, example_inputs):
-        seen.extend(
-            node.args[10] for node in graph.graph.nodes if node.target == OPERATOR._overloadpacket
-        )
-        return graph
+        def recorded(*args, _function=function, _name=name):
+            ran.append(_name)
+            return _function(*args)
 
-    compiled = torch.compile(mixer, fullgraph=True, backend=record)
-    compiled(*inputs)
+        monkeypatch.setattr(torch_backend, name, recorded)
+
+    def count(graph, example_inputs):
+        graphs.append(graph)
+        return lookup_backend('aot_eager')(graph, example_inputs)
+
+    compiled = torch.compile(mixer, fullgraph=True, backend=count)
+    compiled(*inputs).sum().backward()
+    assert ran == []
     with scan_backend('torch'):
-        compiled(*inputs)
-    assert seen == ['auto', 'torch']
+        compiled(*inputs).sum().backward()
+    assert ran == ['forward', 'backward']
+    assert len(graphs) == 1
 
 
 def test_exports_as_one_node_with_free_sizes():

@@ -1,5 +1,5 @@
 from .plain_mamba_adapter import PlainMambaAdapter
-from .pyramid_adapter import PyramidAdapter
+from .pyramid_adapter import AdapterSettings, PyramidAdapter
 from .vim_adapter import VimAdapter
 
-__all__ = ['PlainMambaAdapter', 'PyramidAdapter', 'VimAdapter']
+__all__ = ['AdapterSettings', 'PlainMambaAdapter', 'PyramidAdapter', 'VimAdapter']

@@ -6,7 +6,8 @@ width, (h, w) the grid at stride 16.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,12 @@ __all__ = [
     'Injector',
     'Interaction',
     'MSDeformAttention',
+    'PyramidGeometry',
     'SpatialPrior',
     'init_adapter_weights_',
     'pyramid_grids',
     'reference_points',
+    'split_pyramid',
 ]
 
 Grid = tuple[int, int]
@@ -47,6 +50,29 @@ def reference_points(grids: Sequence[Grid], like: Tensor) -> Tensor:
         )
         points.append(torch.cartesian_prod(y, x).flip(-1))
     return torch.cat(points)[None, :, None]
+
+
+class PyramidGeometry(NamedTuple):
+    """Where the tokens of an image lie: grids, and the centres of their cells."""
+
+    grid: Grid  # of the backbone
+    grids: list[Grid]  # of the pyramid
+    points: Tensor  # (1, h * w, 1, 2)
+    pyramid_points: Tensor  # (1, cells of all levels, 1, 2)
+
+    @classmethod
+    def of(cls, grid: Grid, like: Tensor) -> 'PyramidGeometry':
+        """Computes it for a backbone's grid, with points beside a tensor and of its precision."""
+        grids = pyramid_grids(grid)
+        return cls(grid, grids, reference_points([grid], like), reference_points(grids, like))
+
+
+def split_pyramid(c: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+    """The maps, ``(N, C, H, W)``, of a pyramid whose tokens are one sequence ``(N, cells, C)``."""
+    tokens = c.split([height * width for height, width in grids], dim=1)
+    return [
+        level.transpose(1, 2).unflatten(2, grid) for level, grid in zip(tokens, grids, strict=True)
+    ]
 
 
 class MSDeformAttention(nn.Module):
@@ -142,10 +168,9 @@ class Injector(nn.Module):
         self.attn = MSDeformAttention(embed_dims, num_levels=3, **attention)
         self.gamma = nn.Parameter(torch.full((embed_dims,), init_values))
 
-    def forward(self, x: Tensor, c: Tensor, grid: Grid) -> Tensor:
-        points = reference_points([grid], x)
-        attended = self.attn(self.query_norm(x), points, self.feat_norm(c), pyramid_grids(grid))
-        return x + self.gamma * attended
+    def forward(self, x: Tensor, c: Tensor, geometry: PyramidGeometry) -> Tensor:
+        query, value = self.query_norm(x), self.feat_norm(c)
+        return x + self.gamma * self.attn(query, geometry.points, value, geometry.grids)
 
 
 class ConvFFN(nn.Module):
@@ -158,13 +183,9 @@ class ConvFFN(nn.Module):
         self.dwconv = nn.ModuleDict({'dwconv': conv})
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
-    def forward(self, c: Tensor, grid: Grid) -> Tensor:
-        grids = pyramid_grids(grid)
-        tokens = self.fc1(c).split([height * width for height, width in grids], dim=1)
-        convolved = [
-            self.dwconv['dwconv'](level.transpose(1, 2).unflatten(2, level_grid)).flatten(2)
-            for level, level_grid in zip(tokens, grids, strict=True)
-        ]
+    def forward(self, c: Tensor, geometry: PyramidGeometry) -> Tensor:
+        maps = split_pyramid(self.fc1(c), geometry.grids)
+        convolved = [self.dwconv['dwconv'](level).flatten(2) for level in maps]
         return self.fc2(F.gelu(torch.cat(convolved, dim=2).transpose(1, 2)))
 
 
@@ -197,16 +218,16 @@ class Extractor(nn.Module):
             self.ffn_norm = nn.LayerNorm(embed_dims, eps=1e-6)
             self.drop_path = drop_path(drop_path_rate)
 
-    def forward(self, c: Tensor, x: Tensor, grid: Grid) -> Tensor:
-        points = reference_points(pyramid_grids(grid), c)
-        c = c + self.attn(self.query_norm(c), points, self.feat_norm(x), [grid])
+    def forward(self, c: Tensor, x: Tensor, geometry: PyramidGeometry) -> Tensor:
+        query, value = self.query_norm(c), self.feat_norm(x)
+        c = c + self.attn(query, geometry.pyramid_points, value, [geometry.grid])
         if self.with_cffn:
-            c = c + self.drop_path(self.ffn(self.ffn_norm(c), grid))
+            c = c + self.drop_path(self.ffn(self.ffn_norm(c), geometry))
         return c
 
 
 class Interaction(nn.Module):
-    """Injector, some of the blocks, extractor; the last one ends in two more extractors."""
+    """What stands before and behind some of the blocks: an injector, an extractor or several."""
 
     def __init__(
         self,
@@ -223,14 +244,15 @@ class Interaction(nn.Module):
             Extractor(embed_dims, attention, **extractor) for _ in range(num_extra_extractors)
         )
 
-    def forward(
-        self, x: Tensor, c: Tensor, run_blocks: Callable[[Tensor], Tensor], grid: Grid
-    ) -> tuple[Tensor, Tensor]:
-        x = run_blocks(self.injector(x, c, grid))
-        c = self.extractor(c, x, grid)
-        for extractor in self.extra_extractors:
-            c = extractor(c, x, grid)
-        return x, c
+    def inject(self, x: Tensor, c: Tensor, geometry: PyramidGeometry) -> Tensor:
+        """Returns the backbone's tokens with what the pyramid brings."""
+        return self.injector(x, c, geometry)
+
+    def extract(self, c: Tensor, x: Tensor, geometry: PyramidGeometry) -> Tensor:
+        """Returns the pyramid with what the backbone's tokens bring."""
+        for extractor in (self.extractor, *self.extra_extractors):
+            c = extractor(c, x, geometry)
+        return c
 
 
 class SpatialPrior(nn.Module):
@@ -280,15 +302,16 @@ class SpatialPrior(nn.Module):
 
 
 def init_adapter_weights_(module: nn.Module) -> None:
-    """Initial values of everything in an adapter; deformable attention then sets its own."""
-    for child in module.modules():
-        if isinstance(child, nn.Linear):
-            nn.init.trunc_normal_(child.weight, std=0.02)
-        elif isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
-            fan_out = math.prod(child.kernel_size) * child.out_channels // child.groups
-            nn.init.normal_(child.weight, std=math.sqrt(2 / fan_out))
-        if isinstance(child, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and child.bias is not None:
-            nn.init.zeros_(child.bias)
-    for child in module.modules():
-        if isinstance(child, MSDeformAttention):
-            child.init_weights()
+    """Initial values of an adapter's layers, except for those that deformable attention sets."""
+    if isinstance(module, MSDeformAttention):
+        return
+    for child in module.children():
+        init_adapter_weights_(child)
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

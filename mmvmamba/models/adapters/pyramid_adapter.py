@@ -1,6 +1,7 @@
 """A ViT-Adapter around a backbone of constant width: four maps at strides 4, 8, 16 and 32."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +9,15 @@ from torch import Tensor, nn
 
 from mmvmamba.layers import build_norm2d
 
-from .modules import Interaction, SpatialPrior, init_adapter_weights_, pyramid_grids
+from .modules import (
+    Interaction,
+    PyramidGeometry,
+    SpatialPrior,
+    init_adapter_weights_,
+    split_pyramid,
+)
 
-__all__ = ['PyramidAdapter']
+__all__ = ['AdapterSettings', 'PyramidAdapter']
 
 Grid = tuple[int, int]
 
@@ -18,10 +25,75 @@ Grid = tuple[int, int]
 SIZE_DIVISOR = 32
 
 
+@dataclass(frozen=True)
+class AdapterSettings:
+    """What an adapter is made of.
+
+    Args:
+        interaction_indexes: First and last block (both included) of each interaction; None: four
+            of equal length.
+        conv_inplane: Channels of the spatial prior's first convolutions.
+        n_points: Samples per head and level of the deformable attention.
+        deform_num_heads: Its heads.
+        deform_ratio: Ratio of its inner width to the backbone's.
+        init_values: Initial scale of what injectors add to the tokens.
+        with_cffn: Whether extractors end in a convolutional MLP.
+        cffn_ratio: Ratio of its hidden width to the backbone's.
+        use_extra_extractor: Whether the last interaction has two more extractors.
+        add_vit_feature: Whether the backbone's map is added to each level at the end.
+        norm_cfg: Norm layers of the spatial prior and the outputs; None: BN.
+    """
+
+    interaction_indexes: Sequence[Sequence[int]] | None = None
+    conv_inplane: int = 64
+    n_points: int = 4
+    deform_num_heads: int = 6
+    deform_ratio: float = 1.0
+    init_values: float = 0.0
+    with_cffn: bool = True
+    cffn_ratio: float = 0.25
+    use_extra_extractor: bool = True
+    add_vit_feature: bool = True
+    norm_cfg: dict | None = None
+
+    @classmethod
+    def of(cls, adapter: 'AdapterSettings | dict | None') -> 'AdapterSettings':
+        """Returns the settings that a config gives as a dict, or None for the defaults.
+
+        Raises:
+            ValueError: The dict has a key that is no setting.
+        """
+        if isinstance(adapter, cls):
+            return adapter
+        allowed = [field.name for field in fields(cls)]
+        unknown = sorted(set(adapter or ()) - set(allowed))
+        if unknown:
+            raise ValueError(f'adapter may have the keys {allowed}, got {unknown}')
+        return cls(**(adapter or {}))
+
+    def blocks_of_interactions(self, num_layers: int) -> list[tuple[int, int]]:
+        """First and last block of each interaction.
+
+        Raises:
+            ValueError: They do not cover the blocks in order, or four cannot be of equal length.
+        """
+        if self.interaction_indexes is not None:
+            _check_interactions(self.interaction_indexes, num_layers)
+            return [(first, last) for first, last in self.interaction_indexes]
+        if num_layers % 4:
+            raise ValueError(
+                f'interaction_indexes must be given for {num_layers} blocks, not a multiple of 4'
+            )
+        step = num_layers // 4
+        return [(first, first + step - 1) for first in range(0, num_layers, step)]
+
+
 class PyramidAdapter:
     """What an adapter adds to a columnar backbone; mixed into a subclass of the backbone.
 
-    The modules sit beside those of the backbone, under the names of the official files.
+    The modules sit beside those of the backbone, under the names of the official files. The
+    backbone has ``embed_dims``, ``layers``, ``embed(image) -> (tokens, grid)``, and says with
+    ``block_inputs`` and ``run_blocks`` how a part of its blocks is run.
     """
 
     task_only_keys = (r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)',)
@@ -32,124 +104,89 @@ class PyramidAdapter:
         return (self.embed_dims,) * 4
 
     def build_adapter(
-        self,
-        in_channels: int,
-        interaction_indexes: Sequence[Sequence[int]] | None,
-        conv_inplane: int,
-        n_points: int,
-        deform_num_heads: int,
-        deform_ratio: float,
-        init_values: float,
-        with_cffn: bool,
-        cffn_ratio: float,
-        drop_path_rate: float,
-        use_extra_extractor: bool,
-        add_vit_feature: bool,
-        norm_cfg: dict | None,
+        self, adapter: AdapterSettings | dict | None, in_channels: int, drop_path_rate: float
     ) -> None:
         """Adds the adapter's modules; ``self.embed_dims`` and ``self.layers`` must be there.
 
         Args:
+            adapter: The settings.
             in_channels: Channels of the image.
-            interaction_indexes: First and last block (both included) of each interaction; None:
-                four of equal length.
-            conv_inplane: Channels of the spatial prior's first convolutions.
-            n_points: Samples per head and level of the deformable attention.
-            deform_num_heads: Its heads.
-            deform_ratio: Ratio of its inner width to the backbone's.
-            init_values: Initial scale of what injectors add.
-            with_cffn: Whether extractors end in a convolutional MLP.
-            cffn_ratio: Ratio of its hidden width to the backbone's.
-            drop_path_rate: Its stochastic depth, the same in every extractor.
-            use_extra_extractor: Whether the last interaction has two more extractors.
-            add_vit_feature: Whether the backbone's map is added to each level at the end.
-            norm_cfg: Norm layers of the spatial prior and the outputs; None: BN.
+            drop_path_rate: Stochastic depth of the extractors' MLPs, the same in each.
         """
-        norm_cfg = norm_cfg or dict(type='BN')
-        interaction_indexes = interaction_indexes or _quarters(len(self.layers))
-        _check_interactions(interaction_indexes, len(self.layers))
-        self.interaction_indexes = [tuple(pair) for pair in interaction_indexes]
-        self.add_vit_feature = add_vit_feature
-        attention = dict(num_heads=deform_num_heads, num_points=n_points, ratio=deform_ratio)
-        extractor = dict(with_cffn=with_cffn, cffn_ratio=cffn_ratio, drop_path_rate=drop_path_rate)
-        last = len(interaction_indexes) - 1
+        settings = AdapterSettings.of(adapter)
+        norm_cfg = settings.norm_cfg or dict(type='BN')
+        self.interaction_blocks = settings.blocks_of_interactions(len(self.layers))
+        self.add_vit_feature = settings.add_vit_feature
+        last = len(self.interaction_blocks) - 1
 
         self.level_embed = nn.Parameter(torch.randn(3, self.embed_dims))
-        self.spm = SpatialPrior(in_channels, conv_inplane, self.embed_dims, norm_cfg)
+        self.spm = SpatialPrior(in_channels, settings.conv_inplane, self.embed_dims, norm_cfg)
         self.interactions = nn.ModuleList(
             Interaction(
                 self.embed_dims,
-                attention,
-                extractor,
-                init_values,
-                num_extra_extractors=2 if use_extra_extractor and i == last else 0,
+                attention=dict(
+                    num_heads=settings.deform_num_heads,
+                    num_points=settings.n_points,
+                    ratio=settings.deform_ratio,
+                ),
+                extractor=dict(
+                    with_cffn=settings.with_cffn,
+                    cffn_ratio=settings.cffn_ratio,
+                    drop_path_rate=drop_path_rate,
+                ),
+                init_values=settings.init_values,
+                num_extra_extractors=2 if settings.use_extra_extractor and i == last else 0,
             )
-            for i in range(len(interaction_indexes))
+            for i in range(len(self.interaction_blocks))
         )
         self.up = nn.ConvTranspose2d(self.embed_dims, self.embed_dims, 2, stride=2)
         for i in range(1, 5):
             self.add_module(f'ad_norm{i}', build_norm2d(norm_cfg, self.embed_dims))
-        self.init_adapter()
-
-    def init_adapter(self) -> None:
         for module in (self.spm, self.interactions, self.up):
             init_adapter_weights_(module)
-        nn.init.normal_(self.level_embed)
 
-    def adapt(
-        self,
-        image: Tensor,
-        x: Tensor,
-        grid: Grid,
-        run_blocks: Callable[[Tensor, int, int], Tensor],
-    ) -> tuple[Tensor, ...]:
-        """Runs the backbone's blocks between interactions with the pyramid.
+    def block_inputs(self, tokens: Tensor, grid: Grid) -> tuple:
+        """Returns what all blocks take beside the tokens."""
+        raise NotImplementedError
 
-        Args:
-            image: ``(N, in_channels, H, W)``, H and W multiples of 32.
-            x: The backbone's tokens, ``(N, h * w, C)``.
-            grid: Their grid (h, w).
-            run_blocks: Runs the blocks from one index to another, both included.
+    def run_blocks(self, tokens: Tensor, first: int, last: int, *inputs: object) -> Tensor:
+        """Runs the blocks from one index to another, both included, on the whole stream."""
+        raise NotImplementedError
 
-        Returns:
-            Maps of C channels at strides 4, 8, 16 and 32.
-        """
-        c1, c2, c3, c4 = self.spm(image)
-        levels = zip((c2, c3, c4), self.level_embed, strict=True)
-        c = torch.cat([tokens + embed for tokens, embed in levels], dim=1)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Returns maps of C channels at strides 4, 8, 16 and 32."""
+        image = pad_to_divisor(image)
+        x, grid = self.embed(image)
+        inputs = self.block_inputs(x, grid)
+        geometry = PyramidGeometry.of(grid, like=x)
+        c1, c = self.spatial_prior(image)
         for interaction, (first, last) in zip(
-            self.interactions, self.interaction_indexes, strict=True
+            self.interactions, self.interaction_blocks, strict=True
         ):
+            x = interaction.inject(x, c, geometry)
+            x = self.run_blocks(x, first, last, *inputs)
+            c = interaction.extract(c, x, geometry)
+        return self.pyramid(c1, c, x, geometry)
 
-            def run(tokens: Tensor, first: int = first, last: int = last) -> Tensor:
-                return run_blocks(tokens, first, last)
+    def spatial_prior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """A map at stride 4, and the tokens of the maps at strides 8, 16 and 32 in one sequence."""
+        c1, *levels = self.spm(image)
+        embedded = [tokens + embed for tokens, embed in zip(levels, self.level_embed, strict=True)]
+        return c1, torch.cat(embedded, dim=1)
 
-            x, c = interaction(x, c, run, grid)
-
-        grids = pyramid_grids(grid)
-        tokens = c.split([height * width for height, width in grids], dim=1)
-        c2, c3, c4 = (
-            level.transpose(1, 2).unflatten(2, level_grid)
-            for level, level_grid in zip(tokens, grids, strict=True)
-        )
+    def pyramid(
+        self, c1: Tensor, c: Tensor, x: Tensor, geometry: PyramidGeometry
+    ) -> tuple[Tensor, ...]:
+        """Normed maps: the pyramid's own, with the backbone's added where it is wanted."""
+        c2, c3, c4 = split_pyramid(c, geometry.grids)
         maps = [self.up(c2) + c1, c2, c3, c4]
         if self.add_vit_feature:
-            stride16 = x.transpose(1, 2).unflatten(2, grid)
+            stride16 = x.transpose(1, 2).unflatten(2, geometry.grid)
             maps = [
                 level + _rescaled(stride16, scale)
                 for level, scale in zip(maps, (4, 2, 1, 0.5), strict=True)
             ]
         return tuple(getattr(self, f'ad_norm{i}')(level) for i, level in enumerate(maps, start=1))
-
-
-def _quarters(num_layers: int) -> list[tuple[int, int]]:
-    """First and last block of four interactions of equal length."""
-    if num_layers % 4:
-        raise ValueError(
-            f'interaction_indexes must be given for {num_layers} blocks, not a multiple of 4'
-        )
-    step = num_layers // 4
-    return [(first, first + step - 1) for first in range(0, num_layers, step)]
 
 
 def pad_to_divisor(image: Tensor) -> Tensor:

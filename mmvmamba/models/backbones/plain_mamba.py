@@ -260,7 +260,7 @@ class PlainMamba(BaseBackbone):
 
     def init_own_weights(self) -> None:
         kept = {layer.mamba.dt_proj for layer in self.layers if self.use_mamba_dt_init}
-        for module in self.modules():
+        for module in self.layers.modules():
             if isinstance(module, nn.Linear) and module not in kept:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
@@ -284,12 +284,6 @@ class PlainMamba(BaseBackbone):
         x, grid = self.patch_embed(x)
         position = resize_position_grid(self.pos_embed, self.position_grid, grid)
         return self.drop_after_pos(x + position), grid
-
-    def run_layers(self, x: Tensor, first: int, last: int, grid: Grid) -> Tensor:
-        """Runs the blocks ``first`` to ``last``, both included."""
-        for layer in self.layers[first : last + 1]:
-            x = self.run_block(layer, x, grid)
-        return x
 
     def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
         fit_position_table(state, self.position_grid)

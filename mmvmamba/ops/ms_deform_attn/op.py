@@ -46,9 +46,7 @@ def ms_deform_attn(
     """
     _check_arguments(value, shapes, locations, weights)
     flat_shapes = [side for shape in shapes for side in shape]
-    return torch.ops.mmvmamba.ms_deform_attn(
-        value, flat_shapes, locations, weights, DEFORM_ATTN.requested(backend)
-    )
+    return torch.ops.mmvmamba.ms_deform_attn(value, flat_shapes, locations, weights, backend)
 
 
 def _check_arguments(
@@ -86,7 +84,7 @@ def _check_arguments(
 
 
 @torch.library.custom_op(
-    'mmvmamba::ms_deform_attn', mutates_args=(), schema=f'({_ARGUMENTS}, str backend) -> Tensor'
+    'mmvmamba::ms_deform_attn', mutates_args=(), schema=f'({_ARGUMENTS}, str? backend) -> Tensor'
 )
 def _forward_op(value, shapes, locations, weights, backend):
     module = DEFORM_ATTN.select(backend, value.device, value.dtype, value.shape[3])
@@ -105,7 +103,7 @@ def _(value, shapes, locations, weights, backend):
 @torch.library.custom_op(
     'mmvmamba::ms_deform_attn_backward',
     mutates_args=(),
-    schema=f'({_ARGUMENTS}, Tensor grad_out, str backend) -> (Tensor, Tensor, Tensor)',
+    schema=f'({_ARGUMENTS}, Tensor grad_out, str? backend) -> (Tensor, Tensor, Tensor)',
 )
 def _backward_op(value, shapes, locations, weights, grad_out, backend):
     module = DEFORM_ATTN.select(backend, value.device, value.dtype, value.shape[3])
@@ -123,7 +121,8 @@ def _(value, shapes, locations, weights, grad_out, backend):
 
 
 def _save_for_backward(ctx, inputs, output) -> None:
-    value, ctx.shapes, locations, weights, ctx.backend = inputs
+    value, ctx.shapes, locations, weights, backend = inputs
+    ctx.backend = DEFORM_ATTN.requested_by_forward(backend, output)
     ctx.save_for_backward(value, locations, weights)
 
 

@@ -82,7 +82,7 @@ def selective_scan(
     )
     chunk_length = chunk_length_for(u.device) if needs_grad else 0
     out, last_state, _ = torch.ops.mmvmamba.selective_scan(
-        *args, SCAN.requested(backend), chunk_length, return_last_state
+        *args, backend, chunk_length, return_last_state
     )
     if not channels_last:
         out = out.transpose(1, 2)
@@ -97,7 +97,7 @@ def selective_scan(
     'mmvmamba::selective_scan',
     mutates_args=(),
     schema=(
-        f'({_ARGUMENTS}, str backend, int chunk_length, bool with_last_state) '
+        f'({_ARGUMENTS}, str? backend, int chunk_length, bool with_last_state) '
         '-> (Tensor, Tensor, Tensor)'
     ),
 )
@@ -135,7 +135,7 @@ def _(
     'mmvmamba::selective_scan_backward',
     mutates_args=(),
     schema=(
-        f'({_ARGUMENTS}, str backend, int chunk_length, Tensor checkpoints, Tensor grad_out, '
+        f'({_ARGUMENTS}, str? backend, int chunk_length, Tensor checkpoints, Tensor grad_out, '
         'Tensor? grad_last_state) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)'
     ),
 )
@@ -167,10 +167,11 @@ def _save_for_backward(ctx, inputs, output) -> None:
         *tensors,
         ctx.delta_softplus,
         ctx.order_all,
-        ctx.backend,
+        backend,
         ctx.chunk_length,
         ctx.with_last_state,
     ) = inputs
+    ctx.backend = SCAN.requested_by_forward(backend, output[0])
     ctx.save_for_backward(*tensors, output[2])
 
 

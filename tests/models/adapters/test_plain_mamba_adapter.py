@@ -21,10 +21,8 @@ TINY = dict(
         mixer=dict(d_state=8, d_conv=5),
     ),
     img_size=64,
-    conv_inplane=8,
-    deform_num_heads=4,
-    interaction_indexes=[[0, 0], [1, 2]],
 )
+SETTINGS = dict(conv_inplane=8, deform_num_heads=4, interaction_indexes=[[0, 0], [1, 2]])
 
 
 def load(module, case, dtype):
@@ -92,7 +90,7 @@ def test_deformable_attention_matches_official_numbers(name, dtype):
 )
 def test_adapter_matches_official_numbers(name, settings, dtype):
     case = GoldenCase(GOLDEN / name)
-    adapter = load(PlainMambaAdapter(**TINY, **settings), case, dtype)
+    adapter = load(PlainMambaAdapter(**TINY, adapter=SETTINGS | settings), case, dtype)
     for i, level in enumerate(adapter(case.input().to(dtype)), start=1):
         case.check(f'f{i}', level)
 
@@ -109,7 +107,7 @@ def test_adapter_of_l1_matches_official_numbers():
 
 def test_any_image_size_is_padded_at_the_bottom_and_right():
     torch.manual_seed(0)
-    adapter = PlainMambaAdapter(**TINY).eval()
+    adapter = PlainMambaAdapter(**TINY, adapter=SETTINGS).eval()
     x = torch.randn(1, 3, 33, 47)
     padded = torch.zeros(1, 3, 64, 64)
     padded[..., :33, :47] = x
@@ -126,9 +124,10 @@ def test_any_image_size_is_padded_at_the_bottom_and_right():
         (dict(interaction_indexes=None), 'not a multiple of 4'),
         (dict(deform_num_heads=5), 'num_heads must divide embed_dims'),
         (dict(norm_cfg=dict(type='IN')), 'norm_cfg must have a type of'),
+        (dict(num_heads=4), r"adapter may have the keys .*, got \['num_heads'\]"),
     ],
     ids=str,
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        PlainMambaAdapter(**{**TINY, **settings})
+        PlainMambaAdapter(**TINY, adapter=SETTINGS | settings)
