@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Two figures for one reason: the versions of torch and torchvision that every check here ran on.
 TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help install demo test test-all test-slow test-full test-gpu lint format configs bench clean
+.PHONY: help install demo test test-all test-slow test-full test-gpu lint typecheck format coverage configs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,9 +57,16 @@ lint: $(VENV)/.linted  ## check style and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
+typecheck: $(VENV)/.tested $(VENV)/.linted  ## check the types of the whole package
+	$(BIN)/mypy
+
 format: $(VENV)/.linted  ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+coverage: $(VENV)/.tested  ## measure which lines the fast and the slow tests run (an hour)
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n 2 -m "not gpu" --dist loadfile --cov=mmvmamba --cov-report=term-missing:skip-covered
 
 configs: $(VENV)/.tested  ## check that every config loads and builds
 	$(BIN)/python -m pytest tests/configs
