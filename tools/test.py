@@ -21,6 +21,7 @@ from mmvmamba.cli.preflight import check_checkpoint, check_data, check_model, ch
 from mmvmamba.cli.training import build_runner, default_work_dir
 from mmvmamba.datasets.errors import DataError
 from mmvmamba.engine.launch import init_dist
+from mmvmamba.engine.run_errors import RunError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -121,9 +122,9 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(args.debug):
         cfg = merge_args(load_config(args.config, args.cfg_options), args)
         check(cfg)
-        init_dist(args.launcher)
+        init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
         runner = build_runner(cfg)
-    with user_errors(args.debug, also=(DataError,)):
+    with user_errors(args.debug, also=(DataError, RunError)):
         metrics = runner.test()
     if is_main_process():
         print(format_table(metrics) if metrics else 'results written, nothing evaluated')

@@ -15,8 +15,10 @@ from mmvmamba.cli.training import (
     set_auto_scale_lr,
     set_resume,
 )
+from mmvmamba.cli.work_dir_lock import lock_work_dir
 from mmvmamba.datasets.errors import DataError
-from mmvmamba.engine.launch import init_dist
+from mmvmamba.engine.launch import init_dist, is_first_process
+from mmvmamba.engine.run_errors import RunError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -105,12 +107,16 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(args.debug):
         cfg = merge_args(load_config(args.config, args.cfg_options), args)
         check(cfg)
-        init_dist(args.launcher)
+        init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
+        # One process of a run holds it, until it ends.
+        lock = lock_work_dir(cfg.work_dir) if is_first_process(args.launcher) else None
         runner = build_runner(cfg)
         if args.resume and not cfg.resume:
             runner.logger.warning(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
-    with user_errors(args.debug, also=(DataError,)):
+    with user_errors(args.debug, also=(DataError, RunError)):
         runner.train()
+    if lock:
+        lock.close()
 
 
 if __name__ == '__main__':

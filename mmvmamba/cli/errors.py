@@ -52,7 +52,7 @@ def _describe(error: Exception) -> str:
         return str(error.args[0]) if error.args else 'KeyError'
     if isinstance(error, OSError) and error.filename:
         return f'{error.strerror}: {error.filename}'
-    return str(error) or type(error).__name__
+    return _without_worker(str(error)) or type(error).__name__
 
 
 def _without_worker(message: str) -> str:

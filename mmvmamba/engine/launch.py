@@ -7,17 +7,19 @@ looks whether there are enough and leaves the rest to mmengine.
 
 import os
 import subprocess
+from collections.abc import Mapping
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
-__all__ = ['check_gpus', 'init_dist']
+__all__ = ['check_gpus', 'init_dist', 'is_first_process']
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
-# torch's default is half an hour; a hung rank should be noticed before that on CPUs as well.
-GLOO_TIMEOUT = timedelta(minutes=30)
+# Seconds that a process waits for another. torch's default for gloo is half an hour, which is long
+# for finding out that one hangs.
+GLOO_TIMEOUT = 300
 
 _REQUIRED = {
     'pytorch': ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
@@ -55,15 +57,17 @@ def check_gpus(wanted: int) -> None:
         )
 
 
-def init_dist(launcher: str) -> None:
+def init_dist(launcher: str, dist_cfg: Mapping | None = None) -> None:
     """Prepare the process group before mmengine's runner is built.
 
     Args:
         launcher: what started this process: 'none', 'pytorch', 'slurm' or 'mpi'.
+        dist_cfg: ``env_cfg.dist_cfg`` of the config; its ``timeout`` is the number of seconds that
+            a process waits for the others, 300 by default on CPUs.
 
     Raises:
-        ValueError: if the launcher is unknown, did not start this process, or asks for GPUs that
-            are not there.
+        ValueError: if the launcher is unknown, did not start this process, asks for GPUs that are
+            not there, or the timeout is no positive number, or the port is in use.
     """
     if launcher not in LAUNCHERS:
         raise ValueError(f'launcher must be one of {LAUNCHERS}, got {launcher!r}')
@@ -79,7 +83,33 @@ def init_dist(launcher: str) -> None:
     if torch.cuda.is_available() or _has_other_accelerator():
         return
     _export_rank(launcher)
-    dist.init_process_group(backend='gloo', timeout=GLOO_TIMEOUT)
+    _open_group(_timeout(dist_cfg or {}))
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the first process of the run, which is known before the group is open."""
+    return launcher == 'none' or int(os.environ.get(_REQUIRED[launcher][0], 0)) == 0
+
+
+def _timeout(dist_cfg: Mapping) -> timedelta:
+    seconds = dist_cfg.get('timeout', GLOO_TIMEOUT)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ValueError(
+            f'env_cfg.dist_cfg.timeout must be a positive number of seconds, got {seconds!r}'
+        )
+    return timedelta(seconds=seconds)
+
+
+def _open_group(timeout: timedelta) -> None:
+    try:
+        dist.init_process_group(backend='gloo', timeout=timeout)
+    except dist.DistNetworkError as error:
+        if 'EADDRINUSE' not in str(error):
+            raise
+        raise ValueError(
+            f'port {os.environ["MASTER_PORT"]} of this machine is in use; name another in '
+            'MASTER_PORT'
+        ) from error
 
 
 def _has_other_accelerator() -> bool:

@@ -1,11 +1,16 @@
-"""A runner whose checkpoints appear whole or not at all."""
+"""A runner that loses nothing and can be taken up at any step."""
 
+import logging
 import os
+import sys
+from functools import partial
 from pathlib import Path
 
 from mmengine import runner as mmengine_runner
 from mmengine.device import get_device
 from mmengine.dist import is_main_process, master_only
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import BaseLoop
 from torch import nn
@@ -17,6 +22,8 @@ from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
 from .hooks.step_seed import StepSeedHook
 from .loops import exact_loop
+from .run_errors import run_errors
+from .shared_memory import guard_shared_memory
 from .stop_signal import StopSignalHook
 
 __all__ = ['Runner']
@@ -25,11 +32,19 @@ __all__ = ['Runner']
 EMPTY = 'need at least one array to concatenate'
 
 
-class Runner(mmengine_runner.Runner):
-    """mmengine's runner, except that a checkpoint gets its name when it is complete.
+def _raise_log_error(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        error.filename = error.filename or handler.baseFilename
+    raise error
 
-    mmengine writes in place, so a process that is killed meanwhile leaves half a file under the
-    name of a good one.
+
+class Runner(mmengine_runner.Runner):
+    """mmengine's runner, made to lose nothing.
+
+    A checkpoint gets its name when it is complete; mmengine writes in place, so a process that is
+    killed meanwhile leaves half a file under the name of a good one. A request to stop ends in a
+    checkpoint, a fault from outside in a sentence, and a resumed run goes on with its next batch.
     """
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -49,7 +64,9 @@ class Runner(mmengine_runner.Runner):
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         """Builds as mmengine does; an empty split is named. Arguments as mmengine's."""
         try:
-            return mmengine_runner.Runner.build_dataloader(dataloader, *args, **kwargs)
+            built = mmengine_runner.Runner.build_dataloader(dataloader, *args, **kwargs)
+            guard_shared_memory(built)
+            return built
         except ValueError as error:
             if EMPTY not in str(error):
                 raise
@@ -76,8 +93,35 @@ class Runner(mmengine_runner.Runner):
         """Trains as mmengine does, after removing what killed runs did not finish writing."""
         if is_main_process():
             remove_parts(self.work_dir)
-        with self._stop_signal.listening():
+        with run_errors(self.work_dir), self._stop_signal.listening():
             return super().train()
+
+    def test(self) -> dict:
+        """Tests as mmengine does."""
+        with run_errors(self.work_dir):
+            return super().test()
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Builds as mmengine does; a log that cannot be written ends the run. Arguments likewise.
+
+        Python prints a traceback for each line that is lost, and goes on.
+        """
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = partial(_raise_log_error, handler)
+        return logger
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """Builds as mmengine does; processes exchange results in the folder of the log.
+
+        mmengine does so in the current folder, and leaves ``.dist_test`` there.
+        """
+        built = super().build_evaluator(evaluator)
+        for metric in built.metrics:
+            if metric.collect_device == 'cpu' and metric.collect_dir is None:
+                metric.collect_dir = os.path.join(self.log_dir, 'results')
+        return built
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:

@@ -6,6 +6,7 @@ from mmengine import runner as mmengine_runner
 from mmengine.fileio import LocalBackend
 
 from mmvmamba.engine import latest_checkpoint
+from mmvmamba.engine.run_errors import RunError
 
 from .small_run import small_runner
 
@@ -37,7 +38,7 @@ def test_outdated_checkpoints_are_deleted(tmp_path):
 
 def test_the_only_checkpoint_outlives_a_write_that_fails(tmp_path, monkeypatch):
     fail_at(monkeypatch, 'epoch_2')
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(RunError, match='No space left'):
         small_runner(tmp_path, KEEP_ONE).train()
     assert checkpoints(tmp_path) == ['epoch_1.pth']
     assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_1.pth')
@@ -59,7 +60,7 @@ def test_what_a_kill_left_too_many_goes_when_the_run_is_resumed(tmp_path):
 def test_the_best_checkpoint_outlives_a_write_that_fails(tmp_path, monkeypatch):
     fail_at(monkeypatch, 'best_scripted_acc_epoch_2')
     hook = {**KEEP_ONE, 'save_best': 'scripted/acc'}
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(RunError, match='No space left'):
         small_runner(tmp_path, hook, figures=(1, 2)).train()
     assert checkpoints(tmp_path) == ['best_scripted_acc_epoch_1.pth', 'epoch_2.pth']
 
@@ -93,7 +94,7 @@ def test_the_note_is_never_half_written(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(Path, 'write_text', full)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(RunError, match='No space left'):
         small_runner(
             tmp_path, KEEP_ONE, epochs=2, resume=True, load_from=str(tmp_path / 'epoch_1.pth')
         ).train()
@@ -111,7 +112,7 @@ def test_left_over_parts_are_removed_at_the_start(tmp_path):
 
 def test_a_folder_of_its_own_gets_whole_checkpoints_from_the_first(tmp_path, monkeypatch):
     fail_at(monkeypatch, 'epoch_1')
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(RunError, match='No space left'):
         small_runner(tmp_path / 'run', {**KEEP_ONE, 'out_dir': str(tmp_path / 'all')}).train()
     assert checkpoints(tmp_path / 'all' / 'run') == []
 

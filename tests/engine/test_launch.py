@@ -55,6 +55,57 @@ def test_with_gpus_the_group_is_left_to_mmengine(monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
+@pytest.fixture
+def lone_process(monkeypatch):
+    """The environment of a run of one process; its group is closed at the end."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    values = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    yield port
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ('dist_cfg', 'seconds'), [(None, 300), ({}, 300), ({'timeout': 7}, 7), ({'timeout': 0.5}, 0.5)]
+)
+def test_a_process_waits_as_long_as_the_config_says(dist_cfg, seconds, lone_process, monkeypatch):
+    waits = []
+    monkeypatch.setattr(
+        torch.distributed, 'init_process_group', lambda backend, timeout: waits.append(timeout)
+    )
+    launch.init_dist('pytorch', dist_cfg)
+    assert [wait.total_seconds() for wait in waits] == [seconds]
+
+
+@pytest.mark.parametrize('timeout', [0, -1, '300', None, True])
+def test_a_timeout_is_a_positive_number(timeout, lone_process):
+    with pytest.raises(ValueError, match=f'env_cfg.dist_cfg.timeout must be .* got {timeout!r}'):
+        launch.init_dist('pytorch', {'timeout': timeout})
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_port_that_another_run_uses_is_named(lone_process):
+    with socket.socket() as other:
+        other.bind(('', lone_process))
+        other.listen()
+        with pytest.raises(ValueError, match=f'port {lone_process} of this machine is in use'):
+            launch.init_dist('pytorch')
+
+
+def test_the_first_process_knows_itself_before_the_group_is_open(monkeypatch):
+    assert launch.is_first_process('none')
+    for launcher, rank in (('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID')):
+        monkeypatch.setenv(rank, '0')
+        assert launch.is_first_process(launcher)
+        monkeypatch.setenv(rank, '3')
+        assert not launch.is_first_process(launcher)
+
+
 PROCESS = """
 import torch
 from torch import nn

@@ -1,0 +1,106 @@
+"""What ends a run from outside, in one sentence that says how to go on."""
+
+import contextlib
+import errno
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .checkpoint_files import latest_checkpoint
+
+__all__ = ['RunError', 'out_of_shared_memory', 'run_errors']
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+GO_ON = 'go on with the same command and --resume'
+
+
+class RunError(RuntimeError):
+    """Something outside the program ended a run. The message says what, and how to go on."""
+
+
+@contextlib.contextmanager
+def run_errors(work_dir: str) -> Iterator[None]:
+    """Names what happened to the disk, the workers or the other processes of a run.
+
+    Raises:
+        RunError: In place of the error that this caused.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise RunError(_disk(error, work_dir)) from error
+    except RuntimeError as error:
+        sentence = _explain(str(error))
+        if sentence is None:
+            raise
+        raise RunError(sentence) from error
+
+
+def out_of_shared_memory(needed: int | None = None, free: int | None = None) -> str:
+    """Says that data loader workers cannot hand over their batches, and the ways out."""
+    room = '' if needed is None else f': they need {_mebibytes(needed)}, {_mebibytes(free)} is free'
+    return (
+        f'/dev/shm is too small for the batches of the data loader workers{room}; give it more '
+        '(docker run --shm-size=8g, or --ipc=host), use fewer workers or a smaller batch, or none '
+        'with --cfg-options train_dataloader.num_workers=0 train_dataloader.persistent_workers='
+        'False and the same for the other data loaders'
+    )
+
+
+def _mebibytes(number: int) -> str:
+    return f'{number / 2**20:.1f} MiB'
+
+
+def _disk(error: OSError, work_dir: str) -> str:
+    latest = latest_checkpoint(work_dir)
+    kept = 'no checkpoint was written yet' if latest is None else f'{Path(latest).name} is kept'
+    place = f'{error.filename} was written' if error.filename else 'a log was written'
+    return (
+        f'{work_dir}: {error.strerror} when {place}; {kept}. Make room, or let the folder be '
+        f'written again, then {GO_ON}'
+    )
+
+
+def _timeout(match: re.Match) -> str:
+    return (
+        f'another process of the run did not answer for {int(match[1]) / 1000:g} s: it hangs, is '
+        'stopped or still computes (its log says which). If it only takes long, raise '
+        f'env_cfg.dist_cfg.timeout (seconds) with --cfg-options; then {GO_ON}'
+    )
+
+
+def _lost(match: re.Match) -> str:
+    return (
+        'another process of the run ended without a word; its own message, or the kernel log if '
+        f'memory ran out, says why. Then {GO_ON}'
+    )
+
+
+def _worker(match: re.Match) -> str:
+    return (
+        f'a data loader worker (process {match[1]}) was ended from outside, most often because '
+        'memory ran out (the kernel log says so): use fewer workers or a smaller batch, then '
+        f'{GO_ON}'
+    )
+
+
+# How torch words it -> how we do. The first that is found counts.
+EXPLANATIONS: dict[str, Callable[[re.Match], str]] = {
+    r'out of shared memory|unable to (?:allocate shared memory|write to file </torch)': (
+        lambda match: out_of_shared_memory()
+    ),
+    r'/dev/shm is too small .*': lambda match: match[0],
+    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited unexpectedly|is killed)': _worker,
+    r'Timed out waiting (\d+)ms for': _timeout,
+    r'Connection (?:closed|reset) by peer|pair closure|Broken pipe': _lost,
+}
+
+
+def _explain(message: str) -> str | None:
+    for pattern, sentence in EXPLANATIONS.items():
+        match = re.search(pattern, message)
+        if match:
+            return sentence(match)
+    return None
