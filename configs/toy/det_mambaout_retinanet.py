@@ -1,27 +1,20 @@
-# RetinaNet on MambaOut, small enough for a laptop: the real experiment with another
-# size, other data and another schedule.
+# RetinaNet on MambaOut, small enough for a laptop: the parts of the real experiment, with
+# another size, other data and another schedule.
 # Data:  python tools/dataset_converters/make_toy_data.py --only coco
 # Train: python tools/train.py configs/toy/det_mambaout_retinanet.py
-_base_ = ['../det/mambaout_t_retinanet_1x.py', './_base_/detection.py']
+_base_ = [
+    './_base_/models/retinanet.py',
+    './_base_/datasets/coco_boxes.py',
+    './_base_/schedules/det_8e.py',
+    './_base_/runtime_det.py',
+]
 
 model = dict(
-    data_preprocessor=_base_.toy.data_preprocessor,
     backbone=dict(
-        arch=dict(_delete_=True, depths=(1, 1, 2, 1), dims=(24, 48, 64, 96)),
-        drop_path_rate=0.0,
-        init_cfg=None,
+        type='mmvmamba.MambaOut',
+        arch=dict(depths=(1, 1, 2, 1), dims=(24, 48, 64, 96)),
+        out_indices=(0, 1, 2, 3),
+        out_norm='LN2d',
     ),
-    neck=dict(in_channels=[24, 48, 64, 96], **_base_.toy.retinanet_neck),
-    bbox_head=_base_.toy.bbox_head,
+    neck=dict(in_channels=[24, 48, 64, 96]),
 )
-train_dataloader = _base_.toy.train_dataloader
-val_dataloader = _base_.toy.val_dataloader
-test_dataloader = val_dataloader
-val_evaluator = _base_.toy.val_evaluator
-test_evaluator = val_evaluator
-tta_pipeline = _base_.toy.tta_pipeline
-optim_wrapper = _base_.toy.optim_wrapper
-param_scheduler = _base_.toy.param_scheduler
-train_cfg = _base_.toy.train_cfg
-auto_scale_lr = _base_.toy.auto_scale_lr
-default_hooks = _base_.toy.default_hooks

@@ -1,36 +1,27 @@
-# Mask R-CNN on a PlainMamba-Adapter, small enough for a laptop: the real experiment with another
-# size, other data and another schedule.
+# Mask R-CNN on PlainMamba, small enough for a laptop: the parts of the real experiment, with
+# another size, other data and another schedule.
 # Data:  python tools/dataset_converters/make_toy_data.py --only coco
 # Train: python tools/train.py configs/toy/det_plain_mamba_maskrcnn.py
-_base_ = ['../det/l1_maskrcnn_1x.py', './_base_/detection.py']
+_base_ = [
+    './_base_/models/mask_rcnn.py',
+    './_base_/datasets/coco.py',
+    './_base_/schedules/det_8e.py',
+    './_base_/runtime_det.py',
+]
 
 model = dict(
-    data_preprocessor=_base_.toy.data_preprocessor,
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=64, num_layers=4, num_convs=0, layers_with_dwconv=(0,)),
+        type='mmvmamba.PlainMambaAdapter',
+        arch=dict(embed_dims=64, num_layers=4, num_convs=0, layers_with_dwconv=(0,)),
         img_size=128,
-        drop_path_rate=0.0,
-        adapter=dict(
-            conv_inplane=16,
-            deform_num_heads=4,
-            norm_cfg=_base_.toy.norm_cfg,
-        ),
-        init_cfg=None,
+        adapter=dict(conv_inplane=16, deform_num_heads=4),
     ),
-    neck=dict(in_channels=[64, 64, 64, 64], **_base_.toy.maskrcnn_neck),
-    rpn_head=_base_.toy.rpn_head,
-    roi_head=_base_.toy.roi_head,
-    train_cfg=_base_.toy.roi_train_cfg,
-    test_cfg=_base_.toy.roi_test_cfg,
+    neck=dict(in_channels=[64, 64, 64, 64]),
+    roi_head=dict(
+        bbox_head=dict(
+            type='Shared4Conv1FCBBoxHead',
+            conv_out_channels=32,
+            norm_cfg=dict(type='BN', requires_grad=True),
+        )
+    ),
 )
-train_dataloader = _base_.toy.train_dataloader
-val_dataloader = _base_.toy.val_dataloader
-test_dataloader = val_dataloader
-val_evaluator = _base_.toy.val_evaluator
-test_evaluator = val_evaluator
-tta_pipeline = _base_.toy.tta_pipeline
-optim_wrapper = _base_.toy.optim_wrapper
-param_scheduler = _base_.toy.param_scheduler
-train_cfg = _base_.toy.train_cfg
-auto_scale_lr = _base_.toy.auto_scale_lr
-default_hooks = _base_.toy.default_hooks
