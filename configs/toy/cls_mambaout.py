@@ -1,5 +1,5 @@
-# MambaOut as a classifier, small enough for a laptop: the parts of the real experiment, with
-# another size, other data and another schedule.
+# MambaOut as a classifier, small enough for a laptop: the parts of the real
+# experiment with another size, other data and another schedule.
 # Data:  the commands are in configs/toy/_base_/datasets/imagenet.py
 # Train: python tools/train.py configs/toy/cls_mambaout.py
 _base_ = [

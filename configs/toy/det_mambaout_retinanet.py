@@ -1,5 +1,5 @@
-# RetinaNet on MambaOut, small enough for a laptop: the parts of the real experiment, with
-# another size, other data and another schedule.
+# RetinaNet on MambaOut, small enough for a laptop: the parts of the real
+# experiment with another size, other data and another schedule.
 # Data:  python tools/dataset_converters/make_toy_data.py --only coco
 # Train: python tools/train.py configs/toy/det_mambaout_retinanet.py
 _base_ = [

@@ -1,5 +1,5 @@
-# Mask R-CNN on PlainMamba, small enough for a laptop: the parts of the real experiment, with
-# another size, other data and another schedule.
+# Mask R-CNN on PlainMamba, small enough for a laptop: the parts of the real
+# experiment with another size, other data and another schedule.
 # Data:  python tools/dataset_converters/make_toy_data.py --only coco
 # Train: python tools/train.py configs/toy/det_plain_mamba_maskrcnn.py
 _base_ = [

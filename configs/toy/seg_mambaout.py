@@ -1,5 +1,5 @@
-# MambaOut as a segmentor, small enough for a laptop: the parts of the real experiment, with
-# another size, other data and another schedule.
+# MambaOut as a segmentor, small enough for a laptop: the parts of the real
+# experiment with another size, other data and another schedule.
 # Data:  python tools/dataset_converters/make_toy_data.py --only ade20k
 # Train: python tools/train.py configs/toy/seg_mambaout.py
 _base_ = [

@@ -1,5 +1,5 @@
-# PlainMamba as a segmentor, small enough for a laptop: the parts of the real experiment, with
-# another size, other data and another schedule.
+# PlainMamba as a segmentor, small enough for a laptop: the parts of the real
+# experiment with another size, other data and another schedule.
 # Data:  python tools/dataset_converters/make_toy_data.py --only ade20k
 # Train: python tools/train.py configs/toy/seg_plain_mamba.py
 _base_ = [
