@@ -4,6 +4,7 @@ import importlib
 import types
 
 from .compat import prepare_stack
+from .hub.checkpoint_schemes import register_schemes
 from .hub.late_import import when_imported
 from .version import __version__
 
@@ -51,6 +52,7 @@ def _add_models_to_mmseg(module: types.ModuleType) -> None:
     take_our_models(module.MMSegInferencer, 'segmentation')
 
 
+when_imported('mmengine.runner.checkpoint', register_schemes)
 when_imported('mmpretrain.apis.model', _add_models_to_mmpretrain)
 when_imported('mmdet.apis.det_inferencer', _add_models_to_mmdet)
 when_imported('mmseg.apis.mmseg_inferencer', _add_models_to_mmseg)

@@ -1,34 +1,34 @@
 from .convert import FAMILIES, Converted, convert
+from .initializer import PretrainedBackbone
 from .loading import (
-    fit_state_dict,
+    check_resumable,
+    fit_model,
     load_backbone,
     load_converted,
     load_model,
-    split_init_cfg,
+    unwrapped,
 )
 from .publish import plain_meta, save_published, weights_to_publish
-from .resize import fit_position_table
 from .safe_load import CheckpointError, read_checkpoint
-from .schemes import register_schemes
+from .schemes import load_from_any
 from .sources import locate
 
 __all__ = [
     'FAMILIES',
     'CheckpointError',
     'Converted',
+    'PretrainedBackbone',
+    'check_resumable',
     'convert',
-    'fit_position_table',
-    'fit_state_dict',
+    'fit_model',
     'load_backbone',
     'load_converted',
+    'load_from_any',
     'load_model',
     'locate',
     'plain_meta',
     'read_checkpoint',
-    'register_schemes',
     'save_published',
-    'split_init_cfg',
+    'unwrapped',
     'weights_to_publish',
 ]
-
-register_schemes()

@@ -1,47 +1,28 @@
 """Loads weights into models, and accounts for every key that does not fit."""
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from .convert import Converted, convert, family_of_backbone
+from .convert import FAMILIES, Converted, convert, family_of_backbone
+from .fitting import Fit, compare, fit, some
 from .safe_load import CheckpointError, read_checkpoint
 from .sources import locate
 
 __all__ = [
-    'fit_state_dict',
+    'check_resumable',
+    'fit_model',
     'load_backbone',
     'load_converted',
     'load_model',
-    'split_init_cfg',
+    'unwrapped',
 ]
 
 StateDict = dict[str, Tensor]
-
-
-@dataclass
-class Misfit:
-    """The keys in which a state dict and a module differ."""
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    shapes: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes)
-
-    def __str__(self) -> str:
-        parts = (
-            ('missing in the file', self.missing),
-            ('not in the model', self.unexpected),
-            ('of another shape', self.shapes),
-        )
-        return '; '.join(f'{len(keys)} {what}: {_some(keys)}' for what, keys in parts if keys)
+HEAD = r'head\.fc\.'
 
 
 def load_converted(
@@ -68,7 +49,7 @@ def load_converted(
             f'{source}: {converted.family} weights in the {converted.style} layout'
             + ('' if converted.entry is None else f', entry {converted.entry!r}')
             + f', {len(converted.renamed)} keys renamed'
-            + (f', left out: {_some(converted.dropped)}' if converted.dropped else ''),
+            + (f', left out: {some(converted.dropped)}' if converted.dropped else ''),
             logger='current',
         )
     return converted
@@ -95,24 +76,78 @@ def load_model(
     """
     if not isinstance(weights, Converted):
         weights = load_converted(weights, entry, family)
-    state = dict(weights.state_dict)
-    own = model.state_dict()
-    left = [
-        key
-        for key in ('head.fc.weight', 'head.fc.bias')
-        if new_head and key in state and key in own and state[key].shape != own[key].shape
-    ]
-    if left:
-        state |= {key: own[key] for key in left}
-        print_log(f'{weights.source}: {_some(left)} not loaded, of another size', 'current')
-    unused: tuple[str, ...] = ()
-    if not any(key.startswith('head.') for key in own):
+    fit_model(model, weights, new_head=new_head).load_into(model)
+
+
+def fit_model(
+    model: nn.Module, weights: Converted, *, new_head: bool = False, allow_partial: bool = False
+) -> Fit:
+    """Finds what a classifier, detector or segmentor takes of a checkpoint; one log line says so.
+
+    Args:
+        model: The model, on any device; it is not changed.
+        weights: What ``convert`` or ``load_converted`` gave.
+        new_head: Whether a classification head of another size is left as it is.
+        allow_partial: Whether whatever does not fit is left as it is. The backbone must be of the
+            same family even so.
+
+    Raises:
+        CheckpointError: The file and the model do not fit.
+    """
+    _check_family(model, weights)
+    head_only: tuple[str, ...] = ()
+    if weights.family in FAMILIES and not any(
+        key.startswith('head.') for key in model.state_dict()
+    ):
         # Files of detectors and segmentors hold what their backbones have from classification.
-        head_only = getattr(getattr(model, 'backbone', None), 'head_only_keys', ())
-        unused = tuple(rf'backbone\.{key}' for key in head_only)
-    left_out, _ = _fit_and_load(model, state, weights.source, unused, ())
-    if left_out:
-        print_log(f'{weights.source}: not used: {_some(left_out)}', 'current')
+        head_only = tuple(rf'backbone\.{key}' for key in FAMILIES[weights.family].head_only)
+    fitted = fit(
+        model,
+        weights.state_dict,
+        weights.source,
+        may_be_unexpected=head_only,
+        may_differ=(HEAD,) if new_head else (),
+        allow_partial=allow_partial,
+    )
+    if hasattr(model, 'backbone') and not any(
+        key.startswith('backbone.') for key in fitted.state_dict
+    ):
+        raise CheckpointError(
+            f'{weights.source} has nothing for the backbone, {type(model.backbone).__name__}'
+        )
+    show = ', '.join if allow_partial else some
+    if fitted.left_out:
+        print_log(f'{weights.source}: not used: {show(fitted.left_out)}', 'current')
+    if fitted.new:
+        print_log(f'{weights.source}: not in it, left as they were: {show(fitted.new)}', 'current')
+    return fitted
+
+
+def check_resumable(model: nn.Module, checkpoint: Mapping, source: str) -> None:
+    """Refuses what a training run of this model cannot go on from.
+
+    Args:
+        model: The model, on any device.
+        checkpoint: What ``read_checkpoint`` returned.
+        source: Name of the file, for messages.
+
+    Raises:
+        CheckpointError: It is no checkpoint of a training run, or one of another model.
+    """
+    _check_family(model, convert(checkpoint, source))
+    meta = checkpoint.get('meta') or {}
+    lacking = [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
+    lacking += [key for key in ('state_dict', 'message_hub') if key not in checkpoint]
+    if lacking:
+        raise CheckpointError(
+            f'{source} is no checkpoint of a training run: it has no {some(lacking)}. '
+            'To start from its weights, name it with load_from'
+        )
+    misfit = compare(model, checkpoint['state_dict'])
+    if misfit:
+        raise CheckpointError(
+            f'{source} is of a run with another model than this {type(model).__name__}: {misfit}'
+        )
 
 
 def load_backbone(
@@ -138,59 +173,41 @@ def load_backbone(
         CheckpointError: The file and the backbone do not fit.
     """
     converted = load_converted(checkpoint, entry, map_location=map_location)
+    _check_family(backbone, converted)
     family = family_of_backbone(type(backbone))
-    name = type(backbone).__name__
-    if family and converted.family and family.name != converted.family:
-        raise CheckpointError(
-            f'{checkpoint} holds {converted.family} weights, {name} takes those of {family.name}'
-        )
     state, outside = _backbone_part(converted.state_dict, backbone, prefix, str(checkpoint))
-    left_out, new = _fit_and_load(
+    fitted = fit(
         backbone,
         state,
         str(checkpoint),
-        getattr(backbone, 'head_only_keys', ()),
-        getattr(backbone, 'task_only_keys', ()),
+        may_be_unexpected=family.head_only if family else (),
+        may_be_missing=family.task_only if family else (),
     )
+    fitted.load_into(backbone)
+    unused = outside + fitted.left_out
     print_log(
-        f'{name} loaded from {checkpoint}'
-        + (f'; not used: {_some(outside + left_out)}' if outside or left_out else '')
-        + (f'; new: {_some(new)}' if new else ''),
+        f'{type(backbone).__name__} loaded from {checkpoint}'
+        + (f'; not used: {some(unused)}' if unused else '')
+        + (f'; new: {some(fitted.new)}' if fitted.new else ''),
         logger='current',
     )
 
 
-def split_init_cfg(init_cfg: dict | list | None) -> tuple[list[dict], list[dict]]:
-    """Parts the initialisers of a module from the arguments of those that load a checkpoint."""
-    cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
-    pretrained = [cfg for cfg in cfgs if cfg.get('type') in ('Pretrained', PretrainedInit)]
-    others = [cfg for cfg in cfgs if cfg not in pretrained]
-    return others, [{k: v for k, v in cfg.items() if k != 'type'} for cfg in pretrained]
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside wrappers for data parallelism and test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
-def fit_state_dict(backbone: nn.Module, state: StateDict, prefix: str) -> None:
-    """Makes a state dict fit a backbone before it is loaded, in place.
-
-    Keeps the ``backbone.`` part alone if the backbone is loaded by itself from the file of a whole
-    model, and lets the backbone change what is for another image size or task.
-    """
-    if not prefix:
-        own = backbone.state_dict()
-        inner = {key for key in state if key.startswith('backbone.')}
-        if inner and not any(key in own for key in state):
-            outside = [key for key in state if key not in inner]
-            found = {key.removeprefix('backbone.'): state[key] for key in inner}
-            state.clear()
-            state.update(found)
-            print_log(
-                f'{type(backbone).__name__} takes the keys under "backbone."'
-                + (f'; not used: {_some(_first_parts(outside))}' if outside else ''),
-                logger='current',
-            )
-    part = {key: state.pop(key) for key in list(state) if key.startswith(prefix)}
-    part = {key.removeprefix(prefix): tensor for key, tensor in part.items()}
-    backbone.fit_checkpoint(part)
-    state.update({prefix + key: tensor for key, tensor in part.items()})
+def _check_family(model: nn.Module, weights: Converted) -> None:
+    backbone = getattr(model, 'backbone', model)
+    family = family_of_backbone(type(backbone))
+    if family and weights.family and family.name != weights.family:
+        raise CheckpointError(
+            f'{weights.source} holds {weights.family} weights, {type(backbone).__name__} takes '
+            f'those of {family.name}'
+        )
 
 
 def _backbone_part(
@@ -202,7 +219,7 @@ def _backbone_part(
         if not prefix and not any(key in state for key in backbone.state_dict()):
             raise CheckpointError(
                 f'{source} has no keys of {type(backbone).__name__}; its keys start with '
-                f'{_some(_first_parts(state))}. Say with prefix=... where the backbone is'
+                f'{some(_first_parts(state))}. Say with prefix=... where the backbone is'
             )
     part = _take_prefix(state, prefix, source)
     start = f'{prefix.rstrip(".")}.' if prefix else ''
@@ -216,56 +233,10 @@ def _take_prefix(state: StateDict, prefix: str, source: str) -> StateDict:
     part = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
     if not part:
         raise CheckpointError(
-            f'{source} has no keys under {start!r}; its keys start with '
-            f'{_some(_first_parts(state))}'
+            f'{source} has no keys under {start!r}; its keys start with {some(_first_parts(state))}'
         )
     return part
 
 
-def _fit_and_load(
-    module: nn.Module,
-    state: StateDict,
-    source: str,
-    may_be_unexpected: Iterable[str],
-    may_be_missing: Iterable[str],
-) -> tuple[list[str], list[str]]:
-    """Loads a state dict. Returns the keys left out of the file, and those the module has anew."""
-    for name, part in module.named_modules():
-        if hasattr(part, 'fit_checkpoint'):
-            fit_state_dict(part, state, f'{name}.' if name else '')
-    own = module.state_dict()
-    left_out = [key for key in state if key not in own and _matches(key, may_be_unexpected)]
-    new = [key for key in own if key not in state and _matches(key, may_be_missing)]
-    misfit = Misfit(
-        missing=[
-            key
-            for key in own
-            if key not in state and key not in new and not key.endswith('num_batches_tracked')
-        ],
-        unexpected=[key for key in state if key not in own and key not in left_out],
-        shapes=[
-            f'{key} {tuple(tensor.shape)} in the file, {tuple(own[key].shape)} in the model'
-            for key, tensor in state.items()
-            if key in own and own[key].shape != tensor.shape
-        ],
-    )
-    if misfit:
-        raise CheckpointError(f'{source} does not fit {type(module).__name__}: {misfit}')
-    if new and not set(own) - set(new):
-        raise CheckpointError(f'{source} has none of the keys of {type(module).__name__}')
-    module.load_state_dict({key: state[key] for key in state if key in own}, strict=False)
-    return left_out, new
-
-
-def _matches(key: str, patterns: Iterable[str]) -> bool:
-    return any(re.match(pattern, key) for pattern in patterns)
-
-
 def _first_parts(keys: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(f'{key.split(".")[0]}.*' if '.' in key else key for key in keys))
-
-
-def _some(keys: Iterable[str], count: int = 8) -> str:
-    names = list(keys)
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(names[:count]) + more

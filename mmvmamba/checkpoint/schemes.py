@@ -1,12 +1,10 @@
-"""Makes mmengine read checkpoints through this package, wherever a config or a call names one."""
-
-from mmengine.runner.checkpoint import CheckpointLoader
+"""What mmengine is given when it asks for a checkpoint."""
 
 from .convert import ENTRIES, convert, is_state_dict
 from .safe_load import read_checkpoint
 from .sources import locate
 
-__all__ = ['load_from_any', 'register_schemes']
+__all__ = ['load_from_any']
 
 
 def load_from_any(filename: str, map_location: str | None = None) -> dict:
@@ -20,9 +18,3 @@ def load_from_any(filename: str, map_location: str | None = None) -> dict:
     if not converted.is_changed:
         return checkpoint
     return dict(meta=converted.meta, state_dict=converted.state_dict)
-
-
-def register_schemes() -> None:
-    """Has mmengine read local files, addresses and ``hf://`` names with ``load_from_any``."""
-    prefixes = ('', 'http://', 'https://', 'hf://')
-    CheckpointLoader.register_scheme(prefixes, load_from_any, force=True)

@@ -13,14 +13,18 @@ Three rules of resizing:
   and downstream models were started.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 
 __all__ = [
     'CLASS_TOKENS',
     'RESIZE_RULES',
     'class_token_places',
+    'fit_position_table',
     'insert_tokens',
     'remove_tokens',
     'resize_position_embedding',
@@ -97,6 +101,25 @@ def resize_position_grid(
     maps = maps.to(torch.promote_types(table.dtype, torch.float32))
     maps = F.interpolate(maps, size=tuple(new_grid), mode='bicubic', align_corners=False)
     return maps.flatten(2).transpose(1, 2).to(table.dtype)
+
+
+def fit_position_table(
+    state: dict[str, Tensor], grid: tuple[int, int], key: str = 'pos_embed'
+) -> None:
+    """Resizes a table without class tokens in place, if it is there and made for another grid.
+
+    Args:
+        state: The backbone's part of a checkpoint.
+        grid: Height and width the backbone wants.
+        key: Name of the table. One whose grid is not square is left alone: its shape is not known.
+    """
+    table = state.get(key)
+    if table is None or table.ndim != 3 or table.shape[1] == grid[0] * grid[1]:
+        return
+    side = math.isqrt(table.shape[1])
+    if side**2 == table.shape[1]:
+        state[key] = resize_position_grid(table, (side, side), tuple(grid))
+        print_log(f'{key}: resized from {(side, side)} to {tuple(grid)} positions', 'current')
 
 
 def resize_position_embedding(

@@ -6,14 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
-from mmengine.model import BaseModule
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmvmamba.checkpoint import fit_state_dict, load_backbone, split_init_cfg
+from mmvmamba.registry import WEIGHT_INITIALIZERS
 
-__all__ = ['BaseBackbone', 'check_images', 'resolve_arch', 'resolve_out_indices']
+__all__ = ['FITTED', 'BaseBackbone', 'check_images', 'resolve_arch', 'resolve_out_indices']
+
+
+FITTED = 'fitted'
+"""Entry of a state dict's metadata for a backbone whose part was made to fit before."""
 
 
 def check_images(x: Tensor, stem: nn.Conv2d) -> None:
@@ -80,6 +85,30 @@ def _keep_batch_statistics(block: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
+def _split_init_cfg(init_cfg: dict | list | None) -> tuple[list[dict], list[dict]]:
+    """Parts the initialisers of a module from those that load a checkpoint."""
+    cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+    pretrained = [cfg for cfg in cfgs if cfg.get('type') in ('Pretrained', PretrainedInit)]
+    return [cfg for cfg in cfgs if cfg not in pretrained], pretrained
+
+
+def _keep_backbone(backbone: nn.Module, state: dict[str, Tensor]) -> None:
+    """Keeps the backbone alone, in place, of what turns out to be the state dict of a model."""
+    own = backbone.state_dict()
+    inner = {key for key in state if key.startswith('backbone.')}
+    if not inner or any(key in own for key in state):
+        return
+    outside = {key.split('.')[0] for key in state if key not in inner}
+    found = {key.removeprefix('backbone.'): state[key] for key in inner}
+    state.clear()
+    state.update(found)
+    print_log(
+        f'{type(backbone).__name__} takes the keys under "backbone."'
+        + (f'; not used: {", ".join(sorted(outside))}' if outside else ''),
+        logger='current',
+    )
+
+
 class BaseBackbone(BaseModule):
     """Base of all backbones.
 
@@ -138,18 +167,36 @@ class BaseBackbone(BaseModule):
         is_first, init_cfg = not self.is_init, self.init_cfg
         if is_first:
             self.init_own_weights()
-        # mmengine's own initialiser merely warns about keys that do not fit.
-        self.init_cfg, pretrained = split_init_cfg(init_cfg)
+        self.init_cfg, pretrained = _split_init_cfg(init_cfg)
         super().init_weights()
         self.init_cfg = init_cfg
         if is_first:
             for cfg in pretrained:
-                load_backbone(self, **cfg)
+                # mmengine's own initialiser merely warns about keys that do not fit.
+                initializer = dict(cfg, type='mmvmamba.PretrainedBackbone')
+                WEIGHT_INITIALIZERS.build(initializer)(self)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict, *args
+    ) -> None:
         # Called by torch's and by mmengine's loading alike.
-        fit_state_dict(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if not local_metadata.get(FITTED):
+            if not prefix:
+                _keep_backbone(self, state_dict)
+            self.fit_state_dict(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def fit_state_dict(self, state: dict[str, Tensor], prefix: str = '') -> None:
+        """Makes what a state dict has for this backbone fit it, in place.
+
+        Args:
+            state: The state dict of the backbone or of a model that holds it.
+            prefix: What stands before the backbone's keys.
+        """
+        part = {key: state.pop(key) for key in list(state) if key.startswith(prefix)}
+        part = {key.removeprefix(prefix): tensor for key, tensor in part.items()}
+        self.fit_checkpoint(part)
+        state.update({prefix + key: tensor for key, tensor in part.items()})
 
     def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
         """Changes, in place, what a checkpoint has for another image size or another task."""

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.checkpoint import fit_position_table
 from mmvmamba.layers import (
     drop_path,
     drop_path_rates,
+    fit_position_table,
     init_dt_proj_,
     initial_A_log,
     layer_scale_parameter,

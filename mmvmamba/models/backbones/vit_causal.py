@@ -9,8 +9,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmvmamba.checkpoint import fit_position_table
-from mmvmamba.layers import MLP, Attention, drop_path, drop_path_rates, resize_position_grid
+from mmvmamba.layers import (
+    MLP,
+    Attention,
+    drop_path,
+    drop_path_rates,
+    fit_position_table,
+    resize_position_grid,
+)
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
