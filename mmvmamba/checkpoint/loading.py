@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from .convert import FAMILIES, Converted, convert, family_of_backbone
+from .convert import Converted, convert, family_of_backbone
 from .fitting import Fit, compare, fit, some
 from .safe_load import CheckpointError, read_checkpoint
 from .sources import locate
@@ -96,11 +96,10 @@ def fit_model(
     """
     _check_family(model, weights)
     head_only: tuple[str, ...] = ()
-    if weights.family in FAMILIES and not any(
-        key.startswith('head.') for key in model.state_dict()
-    ):
+    if not any(key.startswith('head.') for key in model.state_dict()):
         # Files of detectors and segmentors hold what their backbones have from classification.
-        head_only = tuple(rf'backbone\.{key}' for key in FAMILIES[weights.family].head_only)
+        keys = getattr(getattr(model, 'backbone', None), 'head_only_keys', ())
+        head_only = tuple(rf'backbone\.{key}' for key in keys)
     fitted = fit(
         model,
         weights.state_dict,
@@ -174,14 +173,13 @@ def load_backbone(
     """
     converted = load_converted(checkpoint, entry, map_location=map_location)
     _check_family(backbone, converted)
-    family = family_of_backbone(type(backbone))
     state, outside = _backbone_part(converted.state_dict, backbone, prefix, str(checkpoint))
     fitted = fit(
         backbone,
         state,
         str(checkpoint),
-        may_be_unexpected=family.head_only if family else (),
-        may_be_missing=family.task_only if family else (),
+        may_be_unexpected=getattr(backbone, 'head_only_keys', ()),
+        may_be_missing=getattr(backbone, 'task_only_keys', ()),
     )
     fitted.load_into(backbone)
     unused = outside + fitted.left_out

@@ -228,3 +228,30 @@ def test_checkpoint_of_mmengine_is_passed_on_whole(mark, tmp_path):
     read = CheckpointLoader.load_checkpoint(str(tmp_path / 'epoch_1.pth'))
     assert set(read) == set(content)
     assert list(read['state_dict']) == list(content['state_dict'])
+
+
+@pytest.mark.parametrize('way', ['get_model', 'mmengine', 'torch', 'init_cfg'])
+def test_a_checkpoint_is_fitted_once(way, tmp_path, monkeypatch):
+    case, path = official_file(tmp_path, 'plain_mamba', 'tiny_cls_64x64')
+    calls = []
+    fit = PlainMamba.fit_checkpoint
+    monkeypatch.setattr(
+        PlainMamba, 'fit_checkpoint', lambda self, state: (calls.append(1), fit(self, state))
+    )
+    config, full = backbone_config(case)
+    if way == 'get_model':
+        name, overrides = model_of(case)
+        model = get_model(name, pretrained=path, **overrides).backbone
+    elif way == 'mmengine':
+        model = build(config)
+        load_checkpoint(model, str(path), strict=True)
+    elif way == 'torch':
+        state = {key: value for key, value in state_of(case).items() if 'ema_' not in key}
+        model = build(full)
+        model.load_state_dict(state)
+        model = model.backbone
+    else:
+        model = build(dict(config, init_cfg=dict(type='Pretrained', checkpoint=str(path))))
+        model.init_weights()
+    assert calls == [1]
+    assert torch.equal(model.pos_embed, state_of(case)['backbone.pos_embed'])
