@@ -119,6 +119,7 @@ class FiniteAmpOptimWrapper(OptimWrapper):
         state = super().state_dict()
         state['loss_scaler'] = self.scaler.state_dict()
         state['skipped_steps'] = self.skipped
+        state['skipped_in_a_row'] = self.skipped_in_a_row
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -126,6 +127,7 @@ class FiniteAmpOptimWrapper(OptimWrapper):
         state = dict(state_dict)
         scaler = state.pop('loss_scaler', None)
         self.skipped = state.pop('skipped_steps', 0)
+        self.skipped_in_a_row = state.pop('skipped_in_a_row', 0)
         if scaler:
             self.scaler.load_state_dict(scaler)
         super().load_state_dict(state)

@@ -22,6 +22,7 @@ from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
 from .hooks.step_seed import StepSeedHook
 from .loops import exact_loop
+from .rank_state import RankStateHook
 from .run_errors import run_errors
 from .shared_memory import guard_shared_memory
 from .stop_signal import StopSignalHook
@@ -86,6 +87,8 @@ class Runner(mmengine_runner.Runner):
         super().register_hooks(default_hooks, custom_hooks)
         if not any(isinstance(hook, StepSeedHook) for hook in self.hooks):
             self.register_hook(StepSeedHook())
+        self._rank_state = RankStateHook()
+        self.register_hook(self._rank_state)
         self._stop_signal = StopSignalHook()
         self.register_hook(self._stop_signal)
 
@@ -123,9 +126,14 @@ class Runner(mmengine_runner.Runner):
                 metric.collect_dir = os.path.join(self.log_dir, 'results')
         return built
 
-    @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Saves to a temporary name, then renames; arguments as mmengine's."""
+        """Saves what all processes have, by the first of them; arguments as mmengine's."""
+        self._rank_state.gather(self)
+        self._save_whole(out_dir, filename, *args, **kwargs)
+
+    @master_only
+    def _save_whole(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Saves to a temporary name, then renames."""
         if '://' in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return

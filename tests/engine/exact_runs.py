@@ -1,10 +1,13 @@
 """Small trainings that record all they see, may be stopped at any step, and go on from there."""
 
 import itertools
+import json
+import os
 import random
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -97,7 +100,7 @@ def config(work_dir, by_epoch, workers=0, **changes):
         default_scope='mmengine',
         randomness=dict(seed=3),
         log_level='ERROR',
-        launcher='none',
+        launcher='pytorch' if dist.is_initialized() else 'none',
         **changes,
     )
 
@@ -127,6 +130,28 @@ def train(settings, resume=None, stop_after=None):
         optimizer=runner.optim_wrapper.state_dict(),
         rates=[scheduler.state_dict() for scheduler in runner.param_schedulers],
     )
+
+
+def stop_and_resume(settings, folder, step):
+    """Stops a run after a step; returns what it and the resumed one saw, and the end."""
+    before, _ = train(settings, stop_after=step)
+    after, end = train(settings, resume=folder / 'stopped.pth')
+    return {**before, **after}, end
+
+
+def compare_in_process(rank, processes, folder, kinds, step):
+    """Joins a group of processes; writes where resumed runs differ from whole ones, by kind."""
+    os.environ.update(LOCAL_RANK=str(rank), RANK=str(rank), WORLD_SIZE=str(processes))
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=processes
+    )
+    found = {}
+    for kind, changes in kinds.items():
+        settings = config(folder, **changes)
+        found[kind] = difference(train(settings), stop_and_resume(settings, folder, step))
+    (folder / f'rank{rank}.json').write_text(json.dumps(found))
+    dist.destroy_process_group()
 
 
 def difference(expected, got, where='run'):

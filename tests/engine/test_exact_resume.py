@@ -1,8 +1,11 @@
 """A run that was stopped at any step and resumed equals the one that was not, to the bit."""
 
-import pytest
+import json
 
-from tests.engine.exact_runs import config, difference, train
+import pytest
+import torch
+
+from tests.engine.exact_runs import compare_in_process, config, difference, stop_and_resume, train
 
 BY_SHAPE = dict(type='mmdet.AspectRatioBatchSampler')
 KINDS = {
@@ -22,13 +25,6 @@ def whole(tmp_path_factory):
     return {kind: train(config(folder, **settings)) for kind, settings in KINDS.items()}
 
 
-def stop_and_resume(settings, folder, step):
-    """Stops a run after a step; returns what it and the resumed one saw, and the end."""
-    before, _ = train(settings, stop_after=step)
-    after, end = train(settings, resume=folder / 'stopped.pth')
-    return {**before, **after}, end
-
-
 # An epoch has six steps: in the middle, at the end of an epoch, before the last step of one.
 @pytest.mark.parametrize('step', [2, 6, 11])
 @pytest.mark.parametrize('kind', KINDS)
@@ -43,3 +39,23 @@ def test_a_stopped_run_goes_on_to_the_same_end(kind, step, whole, tmp_path):
 def test_workers_change_nothing(kind, workers, whole, tmp_path):
     settings = config(tmp_path, workers=workers, persistent_workers=workers == 2, **KINDS[kind])
     assert difference(whole[kind], stop_and_resume(settings, tmp_path, 8)) is None
+
+
+# The first process writes the checkpoint, and each normalises by its own batches. With five steps
+# to an update the run stops when the gradients of three wait for it.
+@pytest.mark.slow
+def test_two_processes_go_on_to_the_same_end(tmp_path):
+    kinds = {
+        'epochs': dict(by_epoch=True, workers=1),
+        'steps': dict(by_epoch=False, sampler=dict(type='InfiniteSampler'), accumulative_counts=5),
+    }
+    torch.multiprocessing.spawn(compare_in_process, (2, tmp_path, kinds, 8), nprocs=2)
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == dict.fromkeys(kinds)
+
+
+@pytest.mark.parametrize('step', [4, 6])
+def test_gradients_that_wait_for_an_update_are_not_lost(step, tmp_path):
+    settings = config(tmp_path, by_epoch=True, accumulative_counts=5)
+    whole = train(settings)
+    assert difference(whole, stop_and_resume(settings, tmp_path, step)) is None
