@@ -82,7 +82,15 @@ class GoldenCase:
         self.arrays = dict(np.load(arrays)) if arrays.exists() else {}
 
     def state_dict(self) -> dict[str, Tensor]:
-        return fill_state_dict(self.spec['keys'], self.spec['seed'])
+        """The filled weights by their official names, without what the constructor computes."""
+        computed = tuple(self.spec.get('not_filled', ()))
+        shapes = {
+            name: shape for name, shape in self.spec['keys'].items() if not name.endswith(computed)
+        }
+        state = fill_state_dict(shapes, self.spec['seed'])
+        for ending, factor in self.spec.get('multiply', {}).items():
+            state |= {name: factor * x for name, x in state.items() if name.endswith(ending)}
+        return state
 
     def input(self) -> Tensor:
         return make_input(self.spec['input_shape'], self.spec['seed'])
