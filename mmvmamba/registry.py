@@ -17,7 +17,6 @@ __all__ = [
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'PARAM_SCHEDULERS',
-    'TRANSFORMS',
     'WEIGHT_INITIALIZERS',
 ]
 
@@ -29,7 +28,6 @@ def _child(name: str, parent: root.Registry, *locations: str) -> root.Registry:
 MODELS = _child('model', root.MODELS, 'mmvmamba.models', 'mmvmamba.engine')
 BACKBONES = MODELS
 DATASETS = _child('dataset', root.DATASETS, 'mmvmamba.datasets.registered')
-TRANSFORMS = _child('transform', root.TRANSFORMS, 'mmvmamba.datasets')
 HOOKS = _child('hook', root.HOOKS, 'mmvmamba.engine')
 LOOPS = _child('loop', root.LOOPS, 'mmvmamba.engine')
 METRICS = _child('metric', root.METRICS, 'mmvmamba.engine')

@@ -1,11 +1,11 @@
 """Checks of the data sets that a config names, before a run or on their own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmvmamba.datasets.checks import Fault
+from mmvmamba.datasets.checks.faults import Fault, leaves
 
 from .configs import task_of, walk
 from .errors import UserError
@@ -35,7 +35,7 @@ def check_split(cfg: Config, split: str, workers: int = 0, progress: bool = Fals
         progress: Whether to show a progress bar.
 
     Returns:
-        All faults.
+        All faults, and notes on what training leaves out.
 
     Raises:
         UserError: If the config has no such split.
@@ -47,7 +47,7 @@ def check_split(cfg: Config, split: str, workers: int = 0, progress: bool = Fals
     check = _check_function(task)
     return [
         fault
-        for node in _leaves(loader.dataset)
+        for node in leaves(loader.dataset)
         for fault in check(_build(cfg, node), _num_classes(cfg), workers, progress)
     ]
 
@@ -67,7 +67,7 @@ def check_pairs(cfg: Config, loaders: tuple[str, ...]) -> None:
     from mmvmamba.datasets.checks.segmentation import find_unpaired
 
     for loader in loaders:
-        for node in _leaves(cfg[loader].dataset) if cfg.get(loader) else ():
+        for node in leaves(cfg[loader].dataset) if cfg.get(loader) else ():
             faults = find_unpaired(_build(cfg, node))
             if faults:
                 more = f' (and {len(faults) - 1} more faults)' if len(faults) > 1 else ''
@@ -86,17 +86,6 @@ def _check_function(task: str) -> Callable[..., list[Fault]]:
     else:
         from mmvmamba.datasets.checks.classification import check_classification as check
     return check
-
-
-def _leaves(node: dict) -> Iterator[dict]:
-    """The data sets inside of wrappers such as RepeatDataset and ConcatDataset."""
-    if 'datasets' in node:
-        for child in node['datasets']:
-            yield from _leaves(child)
-    elif 'dataset' in node:
-        yield from _leaves(node['dataset'])
-    else:
-        yield node
 
 
 def _build(cfg: Config, node: dict) -> object:

@@ -7,10 +7,8 @@ in `lmdb.writer`; dataset classes are imported by `registered` when a config ask
 from .errors import LMDBDataError
 from .lmdb.backend import LMDBFileBackend
 from .lmdb.reader import LMDBReader, close_environments
-from .mask_size import CheckMaskSize
 
 __all__ = [
-    'CheckMaskSize',
     'LMDBDataError',
     'LMDBFileBackend',
     'LMDBReader',

@@ -1,126 +1,269 @@
-"""Looking through a COCO annotation file before it is trained on or counted with."""
+"""Looking through a COCO annotation file before it is trained on or counted with.
+
+Whatever stands in the file, nothing of it has reached compiled code yet: COCO's tools turn
+coordinates and run lengths into addresses without looking at them.
+"""
 
 import json
-import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from reprlib import repr as brief
 
+from mmengine.fileio import get
+
+from .checks.faults import Fault
+from .coco_masks import mask_problems
 from .errors import AnnotationError
+from .image_files import size_problem
+from .numbers import is_number, is_whole
 
-__all__ = ['check_annotations', 'read_annotations']
+__all__ = [
+    'annotation_faults',
+    'check_annotations',
+    'missing_images',
+    'read_annotations',
+    'sound_images',
+]
 
+TABLES = ('images', 'categories', 'annotations')
 KEYS = ('image_id', 'category_id', 'bbox', 'area', 'iscrowd')
+# How far, in pixels, a box may reach over the edge of its image: COCO's own do by a fraction.
+MARGIN = 1.0
+LARGEST_ID = 2**63 - 1
+
+Size = tuple[int, int]
 
 
-def read_annotations(text: str, source: str) -> dict:
-    """Parses the content of an annotation file.
+def read_annotations(path: str, backend_args: dict | None = None) -> object:
+    """Reads and parses an annotation file.
 
     Args:
-        text: The content.
-        source: The file's name, for messages.
+        path: The file.
+        backend_args: How mmengine reads it.
 
     Raises:
         AnnotationError: It is not JSON.
     """
+    data = get(path, backend_args=backend_args)
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise AnnotationError(f'{source} is not JSON: {error}') from error
+        return json.loads(bytes(data))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f'{path}: the file is not JSON: {error}') from error
 
 
 def check_annotations(
-    dataset: dict, source: str, classes: Sequence[str] = (), with_masks: bool = False
-) -> None:
-    """Refuses what COCO's tools would trip over or silently get wrong.
+    content: object,
+    source: str,
+    classes: Sequence[str] | None = None,
+    with_masks: bool = False,
+    with_files: bool = False,
+) -> list[Fault]:
+    """Refuses what COCO's tools would trip over or silently get wrong; see `annotation_faults`.
 
-    Boxes without area, boxes that reach over the border and images without annotations are fine:
-    mmdet does not train on what has no area inside the image, and COCO's tools count it.
-
-    Args:
-        dataset: The content of the file.
-        source: The file's name, for messages.
-        classes: Names that the model predicts; each must be a category of the file.
-        with_masks: Whether every annotation needs a mask.
+    Returns:
+        The notes.
 
     Raises:
         AnnotationError: Naming the file, the record and what is wrong with it.
     """
-    for key in ('images', 'categories'):
-        if not isinstance(dataset, dict) or not isinstance(dataset.get(key), list):
-            raise AnnotationError(f'{source} has no list {key!r}: it is not a COCO annotation file')
-    images = _unique_ids(dataset['images'], source, 'image')
-    categories = _unique_ids(dataset['categories'], source, 'category')
-    annotations = dataset.get('annotations', [])
-    _unique_ids(annotations, source, 'annotation')
-    for record in dataset['images']:
-        if not {'width', 'height'} <= set(record):
-            raise AnnotationError(f'{source}: image {record["id"]} lacks width or height')
-    for record in annotations:
-        name = f'{source}: annotation {record["id"]}'
-        _check_annotation(record, images, categories, name)
-        if with_masks or record.get('segmentation'):
-            _check_mask(record.get('segmentation'), images[record['image_id']], name)
-    names = [record['name'] for record in dataset['categories']]
-    unknown = [name for name in classes if name not in names]
-    if unknown:
-        raise AnnotationError(
-            f"{source} lacks the classes {unknown} of the model's data set; its categories are "
-            f'{names}'
-        )
+    notes = []
+    for fault in annotation_faults(content, source, classes, with_masks, with_files):
+        if not fault.is_note:
+            raise AnnotationError(str(fault))
+        notes.append(fault)
+    return notes
 
 
-def _unique_ids(records: list[dict], source: str, kind: str) -> dict:
-    seen = {}
-    for position, record in enumerate(records):
-        if 'id' not in record:
-            raise AnnotationError(f'{source}: {kind} number {position} has no id')
-        if record['id'] in seen:
-            raise AnnotationError(f'{source}: {kind} id {record["id"]} occurs more than once')
-        seen[record['id']] = record
-    return seen
+def annotation_faults(
+    content: object,
+    source: str,
+    classes: Sequence[str] | None = None,
+    with_masks: bool = False,
+    with_files: bool = False,
+) -> Iterator[Fault]:
+    """Finds everything that is wrong with the content of an annotation file.
 
+    Training and evaluation stop at the first that is not a note; `check_dataset.py` lists all.
+    Notes are what mmdet leaves out of training: boxes without area, polygons of two points,
+    categories that are not among the classes.
 
-def _check_annotation(record: dict, images: dict, categories: dict, name: str) -> None:
-    missing = set(KEYS) - set(record)
-    if missing:
-        raise AnnotationError(f'{name} lacks {sorted(missing)}')
-    if record['image_id'] not in images:
-        raise AnnotationError(
-            f'{name} belongs to image {record["image_id"]}, which is not in the file'
-        )
-    if record['category_id'] not in categories:
-        raise AnnotationError(
-            f'{name} has category {record["category_id"]}, which is not in the file'
-        )
-    box = record['bbox']
-    if len(box) != 4 or not all(math.isfinite(value) for value in box) or min(box[2:]) < 0:
-        raise AnnotationError(
-            f'{name} must have a box of x, y, width >= 0 and height >= 0, got {box}'
-        )
-
-
-def _check_mask(mask: object, image: dict, name: str) -> None:
-    if isinstance(mask, dict):
-        _check_run_lengths(mask, [image['height'], image['width']], name)
+    Args:
+        content: What the file holds.
+        source: The file's name.
+        classes: Names that the model predicts, in its order; None for any.
+        with_masks: Whether every annotation needs a mask.
+        with_files: Whether every image needs the name of its file.
+    """
+    broken = _table_problem(content)
+    if broken:
+        yield Fault(source, broken)
         return
-    # Polygons of less than three points are left out by those who use them.
-    if not isinstance(mask, list) or not all(isinstance(part, list) and part for part in mask):
-        raise AnnotationError(f'{name} must have a mask, as polygons or run lengths, got {mask}')
-    if not mask:
-        raise AnnotationError(f'{name} has no mask')
-    if not all(math.isfinite(value) for polygon in mask for value in polygon):
-        raise AnnotationError(f'{name} has a polygon with a number that is not finite')
+    records = {table: content.get(table, []) for table in TABLES}
+    if not records['images']:
+        yield Fault(source, 'the split is empty: no images')
+    for table in TABLES:
+        for problem in _id_problems(records[table], table):
+            yield Fault(source, problem)
+    sizes: dict[int, Size | None] = {}
+    for record in filter(_has_id, records['images']):
+        problems = list(_image_problems(record, with_files))
+        sizes[record['id']] = None if problems else (record['width'], record['height'])
+        yield from (Fault(source, f'image {record["id"]} {problem}') for problem in problems)
+    yield from _category_faults(records['categories'], classes, source)
+    categories = {record['id'] for record in records['categories'] if _has_id(record)}
+    for record in filter(_has_id, records['annotations']):
+        for problem, is_note in _annotation_problems(record, sizes, categories, with_masks):
+            yield Fault(source, f'annotation {record["id"]} {problem}', is_note)
 
 
-def _check_run_lengths(mask: dict, size: list[int], name: str) -> None:
-    if mask.get('size') != size:
-        raise AnnotationError(
-            f'{name} must have a mask of the height and width of its image, {size}, '
-            f'got {mask.get("size")}'
+def sound_images(content: object) -> list[dict]:
+    """The records of images in which there is nothing wrong."""
+    if _table_problem(content):
+        return []
+    records = filter(_has_id, content['images'])
+    return [record for record in records if not any(_image_problems(record, with_files=True))]
+
+
+def missing_images(images: list[dict], source: str, folder: str) -> dict[int, Fault]:
+    """Finds sound records of images that are not in a local folder.
+
+    Each folder is listed once: asking for every file is slow on a network.
+
+    Returns:
+        The faults by the ids of their images.
+    """
+    found: dict[Path, set[str]] = {}
+    faults = {}
+    for record in images:
+        path = Path(folder, record['file_name'])
+        if path.parent not in found:
+            entries = path.parent.iterdir() if path.parent.is_dir() else ()
+            found[path.parent] = {entry.name for entry in entries}
+        if path.name not in found[path.parent]:
+            problem = f'image {record["id"]} is not there: {path}'
+            faults[record['id']] = Fault(source, problem)
+    return faults
+
+
+def _table_problem(content: object) -> str:
+    if not isinstance(content, dict):
+        return f'the file must hold an object, as COCO annotations do, got {brief(content)}'
+    for table in TABLES:
+        # Files of images to be predicted on have no annotations.
+        if table not in content and table != 'annotations':
+            return f'the file has no list {table!r}: it is not a COCO annotation file'
+        if not isinstance(content.get(table, []), list):
+            return f'{table!r} must be a list, got {brief(content[table])}'
+    return ''
+
+
+def _has_id(record: object) -> bool:
+    return (
+        isinstance(record, dict) and is_whole(record.get('id')) and abs(record['id']) <= LARGEST_ID
+    )
+
+
+def _id_problems(records: list, table: str) -> Iterator[str]:
+    kind = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}[table]
+    for position, record in enumerate(records):
+        if not isinstance(record, dict):
+            yield f'{kind} number {position} must be an object, got {brief(record)}'
+        elif 'id' not in record:
+            yield f'{kind} number {position} has no id'
+        elif not _has_id(record):
+            number = brief(record['id'])
+            yield f'{kind} number {position} must have a whole number as id, got {number}'
+    counts = Counter(record['id'] for record in records if _has_id(record))
+    for number, count in counts.items():
+        if count > 1:
+            yield f'{kind} id {number} occurs {count} times'
+
+
+def _image_problems(record: dict, with_files: bool) -> Iterator[str]:
+    if not {'width', 'height'} <= set(record):
+        yield 'lacks width or height'
+    else:
+        size = record['width'], record['height']
+        if not all(is_whole(edge) and edge > 0 for edge in size):
+            yield f'must have whole numbers above 0 as width and height, got {brief(size)}'
+        elif size_problem(*size):
+            yield f'cannot be right: {size_problem(*size)}'
+    if with_files and 'file_name' not in record:
+        yield 'lacks file_name'
+    elif with_files and not (isinstance(record['file_name'], str) and record['file_name']):
+        yield f'must have the name of a file as file_name, got {brief(record["file_name"])}'
+
+
+def _category_faults(records: list, classes: Sequence[str] | None, source: str) -> Iterator[Fault]:
+    names = []
+    for record in filter(_has_id, records):
+        if isinstance(record.get('name'), str):
+            names.append(record['name'])
+        else:
+            problem = f'must have a name, got {brief(record.get("name"))}'
+            yield Fault(source, f'category {record["id"]} {problem}')
+    if classes is None:
+        return
+    absent = [name for name in classes if name not in names]
+    if absent:
+        problem = f"lacks the classes {absent} of the model's data set; its categories are {names}"
+        yield Fault(source, f'the file {problem}')
+    others = sorted(set(names) - set(classes))
+    if others:
+        problem = f'no class has the name of these categories: {", ".join(others)}'
+        yield Fault(source, problem, is_note=True)
+    # mmdet counts the labels in the order of the file and names them in that of the config.
+    own = [name for name in names if name in classes]
+    if not absent and own != list(classes):
+        yield Fault(
+            source,
+            'the file must have the categories in the order of the classes of the config, '
+            f'{list(classes)}, got {own}',
         )
-    counts = mask.get('counts')
-    total = sum(counts) if isinstance(counts, list) else None
-    if total not in (None, size[0] * size[1]) or not isinstance(counts, list | str):
-        raise AnnotationError(
-            f'{name} must have run lengths that add up to {size[0] * size[1]} pixels, got '
-            f'{type(counts).__name__ if total is None else total}'
-        )
+
+
+def _annotation_problems(
+    record: dict, sizes: dict[int, Size | None], categories: set, with_masks: bool
+) -> Iterator[tuple[str, bool]]:
+    """What is wrong with an annotation, and whether that is a note."""
+    missing = [key for key in KEYS if key not in record]
+    if missing:
+        yield f'lacks {missing}', False
+        return
+    image, category = record['image_id'], record['category_id']
+    if not is_whole(category) or category not in categories:
+        yield f'has category {brief(category)}, which is not in the file', False
+    if not is_number(record['area']):
+        yield f'must have a number as area, got {brief(record["area"])}', False
+    if record['iscrowd'] not in (0, 1):
+        yield f'must have an iscrowd of 0 or 1, got {brief(record["iscrowd"])}', False
+    if not is_whole(image) or image not in sizes:
+        yield f'belongs to image {brief(image)}, which is not in the file', False
+        return
+    size = sizes[image]
+    if size is None:
+        return
+    yield from _box_problems(record['bbox'], size)
+    mask = record.get('segmentation')
+    if with_masks or mask:
+        yield from mask_problems(mask, *size)
+
+
+def _box_problems(box: object, size: Size) -> Iterator[tuple[str, bool]]:
+    sound = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
+    if not sound or min(box[2:]) < 0:
+        yield f'must have a box of x, y, width >= 0 and height >= 0, got {brief(box)}', False
+        return
+    left, top, width, height = box
+    beyond = max(-left, -top, left + width - size[0], top + height - size[1])
+    if beyond > MARGIN:
+        # Beyond the size of the image once more, it is in other units or of another image.
+        is_note = beyond <= max(size)
+        yield f'has a box {box} that reaches {beyond:g} pixels outside of {_text(size)}', is_note
+    if min(width, height) == 0:
+        yield f'has a box {box} without area, which is left out', True
+
+
+def _text(size: Size) -> str:
+    return f'{size[0]} x {size[1]}'

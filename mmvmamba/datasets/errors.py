@@ -10,6 +10,7 @@ __all__ = [
     'DatabaseNotFoundError',
     'DatabaseVersionError',
     'DiskFullError',
+    'ImageError',
     'KeyInvalidError',
     'KeyMissingError',
     'LMDBDataError',
@@ -36,6 +37,7 @@ class DataError(ValueError):
         )
         text = f'{problem} ({where}).' if where else problem
         super().__init__(f'{text} {remedy}' if remedy else text)
+        self.problem = problem
         self.path = path
         self.key = key
         self.remedy = remedy
@@ -43,6 +45,10 @@ class DataError(ValueError):
 
 class AnnotationError(DataError):
     """A file of annotations is broken, or does not fit the images or the model."""
+
+
+class ImageError(DataError):
+    """An image or a mask cannot be read, or is not what its record says."""
 
 
 class LMDBDataError(DataError):

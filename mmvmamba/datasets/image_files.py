@@ -1,40 +1,111 @@
 """Encoded images as bytes: whether they can be read, and how an over-large one is made smaller."""
 
 import io
+import os
 import struct
+import zlib
 from pathlib import PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ['IMAGE_EXTENSIONS', 'find_defect', 'is_image_name', 'shrink']
+__all__ = [
+    'IMAGE_EXTENSIONS',
+    'find_defect',
+    'is_image_name',
+    'open_header',
+    'shrink',
+    'size_problem',
+]
 
 IMAGE_EXTENSIONS = (
     '.avif', '.bmp', '.gif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm', '.pgm', '.png',
     '.pnm', '.ppm', '.tif', '.tiff', '.webp',
 )  # fmt: skip
 
+MAX_PIXELS_VARIABLE = 'MMVMAMBA_MAX_IMAGE_PIXELS'
+# Where Pillow, too, stops by default: half a gigabyte in three colours.
+MAX_PIXELS = 178_956_970
+# Pipelines bring the short side to about this many pixels; a line of pixels grows with it.
+SHORT_SIDE = 256
 # JPEG quality of re-encoded images, that of OpenCV's and Pillow's "high quality" advice.
 QUALITY = 95
 # Start of frame: baseline, extended and progressive Huffman coding.
 FRAMES = (0xC0, 0xC1, 0xC2)
 # Huffman and quantisation tables, restart interval, application data and comments.
 SEGMENTS = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
-# What Pillow raises for bytes it cannot make an image of.
+# What Pillow raises for bytes it cannot make an image of: each of its plugins has ways of its own.
 DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
+    ArithmeticError,
+    AttributeError,
     EOFError,
-    IndexError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
     struct.error,
-    UnidentifiedImageError,
+    zlib.error,
     Image.DecompressionBombError,
 )
+
+
+class ImageSizeError(ValueError):
+    """An image declares more pixels than are decoded."""
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image, in upper or lower case."""
     return PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS
+
+
+def max_pixels() -> int:
+    """How many pixels an image may have; the variable is for those who mean to read larger ones.
+
+    Raises:
+        ValueError: The variable holds something else than a number.
+    """
+    text = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f'{MAX_PIXELS_VARIABLE} must be a whole number above 0, got {text!r}')
+    return int(text)
+
+
+def size_problem(width: int, height: int) -> str:
+    """Why an image of this size is not decoded; '' if it may be.
+
+    A file of a kilobyte can declare gigabytes of pixels. One of few pixels that is far longer than
+    wide fills the memory when its short side is enlarged.
+    """
+    short, long = sorted((width, height))
+    enlarged = max(short, SHORT_SIDE) ** 2 * long // max(short, 1)
+    if enlarged <= max_pixels():
+        return ''
+    many = 'too many' if short >= SHORT_SIDE else f'too many with a short side of {SHORT_SIDE}'
+    return (
+        f'it declares {width} x {height} pixels, {many}: the limit is {max_pixels()}, '
+        f'set {MAX_PIXELS_VARIABLE} to allow more'
+    )
+
+
+def open_header(data: bytes | memoryview) -> Image.Image:
+    """Opens an image without decoding it, under the limit of `max_pixels` instead of Pillow's.
+
+    Raises:
+        ImageSizeError: It is too large.
+        OSError: Pillow does not know its format; or another of ``DECODE_ERRORS``.
+    """
+    # Pillow warns from here on; it would raise at twice as many.
+    Image.MAX_IMAGE_PIXELS = max_pixels()
+    try:
+        image = Image.open(io.BytesIO(data))
+        problem = size_problem(*image.size)
+    except Image.DecompressionBombError as error:
+        problem = f'{error}; set {MAX_PIXELS_VARIABLE} to allow more'
+    if problem:
+        raise ImageSizeError(problem)
+    return image
 
 
 def find_defect(data: bytes | memoryview, decode: bool = False) -> str:
@@ -44,18 +115,19 @@ def find_defect(data: bytes | memoryview, decode: bool = False) -> str:
         data: The bytes of the file.
         decode: Whether to decode the pixels in any case. Without it, a JPEG or PNG whose header is
             sound and whose last bytes mark the end of an image counts as readable: that takes
-            microseconds. What is in any doubt is decoded.
+            microseconds. What is in any doubt is decoded, unless it is too large.
     """
     if not data:
         return 'the file is empty'
-    if not decode and (_is_whole_jpeg(data) or _is_whole_png(data)):
-        return ''
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
+        with open_header(data) as image:
+            if decode or not (_is_whole_jpeg(data) or _is_whole_png(data)):
+                image.load()
     except UnidentifiedImageError:
         # Pillow's own words have the address of an object: no two builds would say the same.
         return 'no image format that Pillow knows'
+    except ImageSizeError as error:
+        return str(error)
     except DECODE_ERRORS as error:
         return f'{type(error).__name__}: {error}'
     return ''

@@ -12,11 +12,14 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS
 from mmengine.runner import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmvmamba.datasets.errors import SourceError
+from mmvmamba.datasets.checked_loading import check_loading
+from mmvmamba.datasets.checks.faults import LOADING_ERRORS, leaves, loading_problem
+from mmvmamba.datasets.errors import DataError, SourceError
 
 from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
@@ -29,8 +32,7 @@ from .stop_signal import StopSignalHook
 
 __all__ = ['Runner']
 
-# What mmengine's data set ends with when it joins the samples of an empty split.
-EMPTY = 'need at least one array to concatenate'
+REMEDY = 'Name other data, or read them with tools/misc/check_dataset.py.'
 
 
 def _raise_log_error(handler: logging.FileHandler, record: logging.LogRecord) -> None:
@@ -63,22 +65,27 @@ class Runner(mmengine_runner.Runner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
-        """Builds as mmengine does; an empty split is named. Arguments as mmengine's."""
+        """Builds as mmengine does, for images that are checked when they are loaded.
+
+        Arguments are mmengine's.
+
+        Raises:
+            DataError: The split is empty, or its lists and folders cannot be read.
+        """
         try:
-            built = mmengine_runner.Runner.build_dataloader(dataloader, *args, **kwargs)
-            guard_shared_memory(built)
-            return built
-        except ValueError as error:
-            if EMPTY not in str(error):
-                raise
-            dataset = dataloader['dataset']
-            path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-            raise SourceError(
-                'the split is empty, or filter_cfg leaves nothing of it',
-                path,
-                '',
-                'Name other data, or read them with tools/misc/check_dataset.py.',
-            ) from error
+            loader = mmengine_runner.Runner.build_dataloader(dataloader, *args, **kwargs)
+        except DataError:
+            raise
+        except LOADING_ERRORS as error:
+            for node in leaves(dataloader['dataset']):
+                problem = loading_problem(DATASETS.build({**node, 'lazy_init': True}))
+                if problem:
+                    path = os.path.join(node.get('data_root') or '', node.get('ann_file') or '')
+                    raise SourceError(problem, path=path, remedy=REMEDY) from error
+            raise
+        check_loading(loader.dataset)
+        guard_shared_memory(loader)
+        return loader
 
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None

@@ -9,7 +9,7 @@ from mmdet.datasets import CocoDataset as MMDetCocoDataset
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmvmamba.datasets.coco import CocoDataset
-from mmvmamba.datasets.errors import AnnotationError, SourceError
+from mmvmamba.datasets.errors import AnnotationError, ImageError, SourceError
 from mmvmamba.datasets.toy import make_toy_data
 
 CLASSES = ('disc', 'square', 'triangle')
@@ -130,16 +130,16 @@ def spoil(record, **changes):
 @pytest.mark.parametrize(
     ('kind', 'changes', 'message'),
     [
-        ('images', dict(id=1), 'image id 1 occurs more than once'),
+        ('images', dict(id=1), 'image id 1 occurs 2 times'),
         ('images', dict(height=None), 'image 3 lacks width or height'),
         ('images', dict(file_name=None), 'image 3 lacks file_name'),
-        ('categories', dict(id=1), 'category id 1 occurs more than once'),
-        ('annotations', dict(id=1), 'annotation id 1 occurs more than once'),
+        ('categories', dict(id=1), 'category id 1 occurs 2 times'),
+        ('annotations', dict(id=1), 'annotation id 1 occurs 2 times'),
         ('annotations', dict(category_id=99), 'annotation 3 has category 99'),
         ('annotations', dict(image_id=99), 'annotation 3 belongs to image 99'),
         ('annotations', dict(bbox=[0, 0, float('nan'), 1]), 'annotation 3 must have a box'),
         ('annotations', dict(area=None), r"annotation 3 lacks \['area'\]"),
-        ('annotations', dict(segmentation=None), 'annotation 3 must have a mask'),
+        ('annotations', dict(segmentation=None), 'annotation 3 has no mask'),
         ('annotations', dict(segmentation=[]), 'annotation 3 has no mask'),
         ('annotations', dict(segmentation=[[]]), 'annotation 3 must have a mask'),
         ('annotations', dict(segmentation=[[1, 1, 9, float('inf')]]), 'annotation 3 has a polygon'),
@@ -171,7 +171,10 @@ def test_masks_are_needed_by_those_who_load_them_only(build, content):
 
 @pytest.mark.parametrize(
     ('text', 'message'),
-    [('{"images": [', 'annotations.json is not JSON'), ('[]', "has no list 'images'")],
+    [
+        ('{"images": [', 'annotations.json: the file is not JSON'),
+        ('{}', "annotations.json: the file has no list 'images'"),
+    ],
 )
 def test_other_files_are_refused(text, message, build):
     with pytest.raises(AnnotationError, match=message):
@@ -201,6 +204,6 @@ def test_unreadable_images_are_named(data, build, content, folder):
     spoil(content['images'][2], file_name='broken.jpg')
     dataset = build(content)
     with pytest.raises(
-        SourceError, match=f'annotations.json: image 3: {path}: the image cannot be'
+        ImageError, match=rf'the image cannot be .* \(path: {path}\)\. tools/misc/check_dataset'
     ):
         dataset[2]

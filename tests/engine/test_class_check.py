@@ -29,10 +29,10 @@ def make_runner(head, train=3, val=3):
 @pytest.mark.parametrize(
     ('stage', 'numbers', 'message'),
     [
-        ('train', dict(train=5), r'3 classes, .*train_dataloader has 5 \(path: data/train\.lmdb\)'),
-        ('train', dict(val=2), r'3 classes, .*val_dataloader has 2 \(path: data/val\.lmdb\)'),
-        ('val', dict(val=2), r'val_dataloader has 2 .*num_classes to 2'),
-        ('test', dict(val=4), r'^head expects 3 classes, .*test_dataloader has 4'),
+        ('train', dict(train=5), r'^train_dataloader: .*3 classes .*5 \(path: data/train\.lmdb\)'),
+        ('train', dict(val=2), r'^val_dataloader: .*3 classes .*2 \(path: data/val\.lmdb\)'),
+        ('val', dict(val=2), r'^val_dataloader: .*got 2 .*num_classes of .*head.* to 2'),
+        ('test', dict(val=4), r'^test_dataloader: .*3 classes of the model, got 4'),
     ],
 )
 def test_another_number_of_classes_is_refused(wrap, stage, numbers, message):
@@ -61,5 +61,7 @@ def test_heads_of_proposals_have_one_class_whatever_the_data():
     ClassCheckHook().before_test(runner)
     runner.model.other_head = nn.Identity()
     runner.model.other_head.num_classes = 1
-    with pytest.raises(DataError, match=r'^other_head expects 1 classes'):
+    with pytest.raises(
+        DataError, match=r'the 1 classes of the model, .* Set num_classes of other_head'
+    ):
         ClassCheckHook().before_test(runner)

@@ -395,7 +395,7 @@ def spoil(annotations, **changes):
     [
         (dict(image_id=999), 'annotation 4 belongs to image 999'),
         (dict(category_id=999), 'annotation 4 has category 999'),
-        (dict(id=1), 'annotation id 1 occurs more than once'),
+        (dict(id=1), 'annotation id 1 occurs 2 times'),
         (dict(bbox=[1, 2, float('nan'), 4]), 'annotation 4 must have a box'),
         (dict(bbox=[1, 2, -3, 4]), 'annotation 4 must have a box'),
         (dict(bbox=[1, 2, 3]), 'annotation 4 must have a box'),
@@ -415,10 +415,10 @@ def test_missing_fields_are_named(case):
     del annotations['annotations'][3]['iscrowd']
     with pytest.raises(ValueError, match=r"annotation 4 lacks \['iscrowd'\]"):
         check_annotations(annotations, 'file.json')
-    with pytest.raises(ValueError, match=r"file.json has no list 'images'"):
+    with pytest.raises(ValueError, match=r"file.json: the file has no list 'images'"):
         check_annotations({}, 'file.json')
 
 
 def test_classes_that_the_file_lacks_are_named(case):
-    with pytest.raises(ValueError, match=r"file.json lacks the classes \['cow'\]"):
+    with pytest.raises(ValueError, match=r"file.json: the file lacks the classes \['cow'\]"):
         check_annotations(case[0], 'file.json', ('cat', 'cow'))

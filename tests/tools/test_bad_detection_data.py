@@ -61,14 +61,16 @@ def message_of(data, toy_config, tmp_path, capsys):
 
 def test_training_names_a_bad_record(train_tool, data, message_of):
     change(data, 'train', 'annotations', 2, id=1)
-    expected = f'error: {annotations(data, "train")}: annotation id 1 occurs more than once'
+    expected = f'error: {annotations(data, "train")}: annotation id 1 occurs 2 times'
     assert message_of(train_tool) == expected
 
 
 def test_training_names_a_missing_and_an_unreadable_image(train_tool, data, message_of):
     image = next((data / 'train2017').iterdir())
     image.write_bytes(b'no picture')
-    assert f'{image}: the image cannot be read' in message_of(train_tool)
+    found = message_of(train_tool)
+    assert 'error: the image cannot be read: ' in found
+    assert f'(path: {image})' in found
     image.unlink()
     assert f'is not there: {image}; 1 of 8 images' in message_of(train_tool)
 
@@ -77,7 +79,7 @@ def test_training_names_classes_that_do_not_fit(train_tool, message_of):
     found = message_of(
         train_tool, options=['train_dataloader.dataset.metainfo.classes=("disc","square")']
     )
-    assert 'expects 3 classes, the data set of train_dataloader has 2' in found
+    assert 'train_dataloader: the data set must have the 3 classes of the model, got 2' in found
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,7 @@
 """Checks of classification data: images, labels, and the records of databases."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from mmpretrain.datasets import BaseDataset
 
@@ -8,9 +9,9 @@ from mmvmamba.datasets.lmdb.maintenance import verify_lmdb
 
 from ..errors import LMDBDataError
 from ..imagenet_lmdb import ImageNetLMDB
-from .faults import Fault, each, read_size
+from .faults import Fault, class_count_problem, each, loading_problem, read_size
 
-__all__ = ['check_classification']
+__all__ = ['check_classification', 'label_faults']
 
 
 def check_classification(
@@ -25,17 +26,23 @@ def check_classification(
         progress: Whether to show a progress bar.
 
     Returns:
-        All faults: classes that do not fit the model, classes without an image, labels out of
-        range, unreadable images, records of a database that are not what was stored.
+        What training would stop at: classes that do not fit the model, labels out of range,
+        unreadable images, records of a database that are not what was stored; and notes on classes
+        without an image.
     """
     is_database = isinstance(dataset, ImageNetLMDB)
     where = dataset.reader.path if is_database else dataset.img_prefix
-    try:
+    if is_database:
+        try:
+            dataset.full_init()
+        except LMDBDataError as error:
+            return [Fault(where, str(error))]
+    else:
+        problem = loading_problem(dataset)
+        if problem:
+            return [Fault(dataset.ann_file or where, problem)]
         dataset.full_init()
-    # What mmpretrain raises for folders that are empty or do not fit the classes.
-    except (LMDBDataError, RuntimeError, AssertionError, OSError) as error:
-        return [Fault(where, str(error))]
-    faults = _check_labels(dataset, where, num_classes)
+    faults = [*label_faults(dataset, num_classes), *_empty_classes(dataset, where, num_classes)]
     if is_database:
         records = verify_lmdb(dataset.reader.path, workers, decode=True, progress=progress)
         return faults + [Fault(where, f'{key or "index"}: {defect}') for key, defect in records]
@@ -43,24 +50,27 @@ def check_classification(
     return faults + each(lambda path: read_size(path)[1], paths, workers, progress)
 
 
-def _check_labels(dataset: BaseDataset, where: str, num_classes: int) -> list[Fault]:
+def label_faults(dataset: BaseDataset, num_classes: int) -> Iterator[Fault]:
+    """Finds classes and labels that the model has not, in an initialised data set."""
     classes = dataset.metainfo.get('classes')
-    faults = []
-    if classes is not None and len(classes) != num_classes:
-        problem = f'the data set must have the {num_classes} classes of the model, got'
-        faults.append(Fault(where, f'{problem} {len(classes)}'))
-    counts = Counter(int(label) for label in dataset.get_gt_labels())
-    known = range(len(classes) if classes is not None else num_classes)
-    for label in sorted(set(counts) - set(known)):
-        first = next(
-            dataset.get_data_info(i)['img_path']
-            for i, found in enumerate(dataset.get_gt_labels())
-            if found == label
-        )
-        problem = f'labels must be 0 to {len(known) - 1}, got {label} ({counts[label]} images)'
-        faults.append(Fault(first, problem))
-    for label in known:
-        if label not in counts:
-            name = repr(classes[label]) if classes is not None else 'without a name'
-            faults.append(Fault(where, f'class {label}, {name}, has no image'))
-    return faults
+    problem = class_count_problem(classes, num_classes)
+    if problem:
+        yield Fault(dataset.img_prefix, problem)
+    # Databases were looked at when they were opened; without a list the folders are the labels.
+    if isinstance(dataset, ImageNetLMDB) or not dataset.ann_file:
+        return
+    labels = dataset.get_gt_labels()
+    number = num_classes if classes is None else len(classes)
+    for label, count in sorted(Counter(labels.tolist()).items()):
+        if not 0 <= label < number:
+            first = dataset.get_data_info(labels.tolist().index(label))['img_path']
+            yield Fault(first, f'labels must be 0 to {number - 1}, got {label} ({count} images)')
+
+
+def _empty_classes(dataset: BaseDataset, where: str, num_classes: int) -> Iterator[Fault]:
+    classes = dataset.metainfo.get('classes')
+    found = set(dataset.get_gt_labels().tolist())
+    for label in range(num_classes if classes is None else len(classes)):
+        if label not in found:
+            name = 'without a name' if classes is None else repr(classes[label])
+            yield Fault(where, f'class {label}, {name}, has no image', is_note=True)

@@ -1,22 +1,33 @@
 """What a check reports, and what all checks share: walking over samples and reading images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
+from reprlib import repr as brief
 from typing import TypeVar
 
-from mmengine.fileio import get
-from PIL import Image
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import get, list_from_file
 from tqdm import tqdm
 
-from ..image_files import find_defect
+from ..image_files import find_defect, open_header
 
-__all__ = ['Fault', 'each', 'read_size']
+__all__ = [
+    'LOADING_ERRORS',
+    'Fault',
+    'class_count_problem',
+    'each',
+    'leaves',
+    'loading_problem',
+    'read_size',
+    'record_size_problem',
+]
 
 Item = TypeVar('Item')
 ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)
+# What the projects' data sets raise for lists and folders that do not hold what they should.
+LOADING_ERRORS = (AssertionError, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -26,10 +37,12 @@ class Fault:
     Args:
         path: The file it was found in.
         problem: What is wrong, as one sentence without the file.
+        is_note: Whether training leaves out what has the fault, and goes on.
     """
 
     path: str
     problem: str
+    is_note: bool = False
 
     def __str__(self) -> str:
         return f'{self.path}: {self.problem}'
@@ -71,7 +84,57 @@ def read_size(path: str) -> tuple[tuple[int, int] | None, list[Fault]]:
     defect = find_defect(data, decode=True)
     if defect:
         return None, [Fault(path, f'the image cannot be read: {defect}')]
-    with Image.open(BytesIO(data)) as image:
+    with open_header(data) as image:
         width, height = image.size
         turned = image.getexif().get(ORIENTATION) in TURNED
     return (height, width) if turned else (width, height), []
+
+
+def leaves(node: dict) -> Iterator[dict]:
+    """The data sets inside of wrappers such as RepeatDataset and ConcatDataset, as configs."""
+    if 'datasets' in node:
+        for child in node['datasets']:
+            yield from leaves(child)
+    elif 'dataset' in node:
+        yield from leaves(node['dataset'])
+    else:
+        yield node
+
+
+def loading_problem(dataset: BaseDataset) -> str:
+    """Why a data set of files cannot be initialised; '' if it can.
+
+    Args:
+        dataset: The data set, not initialised.
+    """
+    try:
+        dataset.data_list = dataset.load_data_list()
+        is_empty = not dataset.filter_data()
+    except LOADING_ERRORS as error:
+        return _line_problem(dataset) or str(error) or type(error).__name__
+    return 'the split is empty, or filter_cfg leaves nothing of it' if is_empty else ''
+
+
+def _line_problem(dataset: BaseDataset) -> str:
+    """The first line that is none of a list of images with their classes."""
+    if not getattr(dataset, 'with_label', False) or not dataset.ann_file:
+        return ''
+    for number, line in enumerate(list_from_file(dataset.ann_file), 1):
+        path, _, label = line.strip().rpartition(' ')
+        if not path or not label.isdecimal():
+            return f'line {number} of the list must be "<path> <class index>", got {brief(line)}'
+    return ''
+
+
+def class_count_problem(classes: Sequence[str] | None, num_classes: int) -> str:
+    """Whether the data set has the classes of the model; '' if it has, or names none."""
+    if classes is None or len(classes) == num_classes:
+        return ''
+    return f'the data set must have the {num_classes} classes of the model, got {len(classes)}'
+
+
+def record_size_problem(size: tuple[int, int], declared: tuple[int, int]) -> str:
+    """Whether an image has the width and height that its record says; '' if so."""
+    if size == declared:
+        return ''
+    return f'the image is {size[0]} x {size[1]}, its record says {declared[0]} x {declared[1]}'

@@ -1,16 +1,15 @@
 """Checks of segmentation data: that images and masks belong together, and what the masks hold."""
 
 from functools import partial
-from io import BytesIO
 
-import numpy as np
-from mmengine.fileio import exists, get, list_dir_or_file
+from mmengine.fileio import exists, list_dir_or_file
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
-from PIL import Image
 
-from ..image_files import DECODE_ERRORS
-from .faults import Fault, each, read_size
+from ..checked_loading import CheckedMask
+from ..errors import DataError
+from ..label_maps import label_problem, labels_in
+from .faults import Fault, class_count_problem, each, read_size
 
 __all__ = ['check_segmentation', 'find_unpaired']
 
@@ -32,16 +31,16 @@ def check_segmentation(
         channel, and labels that the model has not.
     """
     faults = find_unpaired(dataset)
-    classes = dataset.metainfo.get('classes')
-    if classes is not None and len(classes) != num_classes:
-        problem = f'the data set must name the {num_classes} classes of the model, got'
-        faults.append(Fault(dataset.data_prefix['img_path'], f'{problem} {len(classes)}'))
+    problem = class_count_problem(dataset.metainfo.get('classes'), num_classes)
+    if problem:
+        faults.append(Fault(dataset.data_prefix['img_path'], problem))
     broken = {fault.path for fault in faults}
     samples = [s for s in dataset.load_data_list() if not broken & {*_paths(s)}]
-    loaders = [t for t in dataset.pipeline.transforms if isinstance(t, LoadAnnotations)]
+    steps = dataset.pipeline.transforms
+    load = next((step for step in steps if isinstance(step, LoadAnnotations)), LoadAnnotations())
     check = partial(
         _check_pair,
-        load=loaders[0] if loaders else LoadAnnotations(),
+        load=CheckedMask(load),
         num_classes=num_classes,
         ignore_index=dataset.ignore_index,
     )
@@ -86,44 +85,18 @@ def _paths(sample: dict) -> list[str]:
 
 
 def _check_pair(
-    sample: dict, load: LoadAnnotations, num_classes: int, ignore_index: int
+    sample: dict, load: CheckedMask, num_classes: int, ignore_index: int
 ) -> list[Fault]:
     size, faults = read_size(sample['img_path'])
     if 'seg_map_path' not in sample:
         return faults
     path = sample['seg_map_path']
+    shape = None if size is None else (size[1], size[0])
     try:
-        top = _largest_value(get(path))
-        labels = load({**sample, 'seg_fields': []})['gt_seg_map']
-    except DECODE_ERRORS as error:
-        reason = f'{type(error).__name__}: {error}'
-        return [*faults, Fault(path, f'the mask cannot be read: {reason}')]
-    if labels.ndim != 2:
-        problem = f'the mask must have one channel, got {labels.shape[-1]}'
-        return [*faults, Fault(path, problem)]
-    height, width = labels.shape
-    if size is not None and size != (width, height):
-        problem = f'the mask is {width} x {height}, its image {size[0]} x {size[1]}'
-        faults.append(Fault(path, problem))
-    if top > 255:
-        return [*faults, Fault(path, f'labels must be below 256, got {top}')]
-    return faults + _check_labels(path, labels, load, num_classes, ignore_index)
-
-
-def _largest_value(data: bytes) -> float:
-    """The largest value in the file, which loading cuts to eight bits."""
-    with Image.open(BytesIO(data)) as image:
-        return image.getextrema()[1] if len(image.getbands()) == 1 else 0
-
-
-def _check_labels(
-    path: str, labels: np.ndarray, load: LoadAnnotations, num_classes: int, ignore_index: int
-) -> list[Fault]:
-    counts = np.bincount(labels.ravel(), minlength=256)
-    wrong = [i for i in counts.nonzero()[0].tolist() if i >= num_classes and i != ignore_index]
-    if not wrong:
-        return []
-    found = ', '.join(f'{label} ({counts[label]} pixels)' for label in wrong[:5])
-    note = ', each 1 more in the file (reduce_zero_label)' if load.reduce_zero_label else ''
-    allowed = f'0 to {num_classes - 1} or {ignore_index}'
-    return [Fault(path, f'labels must be {allowed}, got {found}{note}')]
+        mask = load({**sample, 'seg_fields': [], 'ori_shape': shape})['gt_seg_map']
+    except DataError as error:
+        return [*faults, Fault(path, error.problem)]
+    problem = label_problem(
+        labels_in(mask), num_classes, ignore_index, sample.get('reduce_zero_label', False)
+    )
+    return [*faults, Fault(path, problem)] if problem else faults

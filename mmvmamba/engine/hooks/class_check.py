@@ -4,18 +4,21 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmvmamba.datasets.checks.faults import class_count_problem
 from mmvmamba.datasets.errors import LabelMismatchError
 from mmvmamba.registry import HOOKS
 
 __all__ = ['ClassCheckHook']
 
+REMEDY = 'Correct the list, or name the classes that belong to its labels.'
+
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Refuses data that have another number of classes than the model, before the first step.
+    """Refuses data with other classes than the model's, before the first step.
 
     Raises:
-        LabelMismatchError: With both numbers, where the data are, and what to change.
+        LabelMismatchError: Their numbers differ, or a list has labels that no class has.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -35,22 +38,27 @@ class ClassCheckHook(Hook):
 
 def _check(model: nn.Module, loader: DataLoader, name: str) -> None:
     model = model.module if is_model_wrapper(model) else model
-    classes = loader.dataset.metainfo.get('classes')
-    if classes is None:
-        return
+    dataset = loader.dataset
+    classes = dataset.metainfo.get('classes')
     for part, module in model.named_modules():
         # Proposals of detectors have one class, whatever the data.
         is_proposal_head = type(module).__name__ == 'RPNHead'
         expected = None if is_proposal_head else getattr(module, 'num_classes', None)
-        if expected is not None and expected != len(classes):
+        problem = '' if expected is None else class_count_problem(classes, expected)
+        if problem:
             raise LabelMismatchError(
-                f'{part or "the model"} expects {expected} classes, the data set of {name} has '
-                f'{len(classes)}',
-                _path_of(loader.dataset),
-                '',
-                f'Set num_classes to {len(classes)}, in the heads and in the data_preprocessor of '
-                'a classifier, or take the data that the model was made for.',
+                f'{name}: {problem}',
+                path=_path_of(dataset),
+                remedy=f'Set num_classes of {part or "the model"}, of other heads and of a '
+                f"classifier's data_preprocessor to {len(classes)}, or take the data that the "
+                'model was made for.',
             )
+    if classes is not None and hasattr(dataset, 'get_gt_labels'):
+        # Imports mmpretrain, which such a data set has done before.
+        from mmvmamba.datasets.checks.classification import label_faults
+
+        for fault in label_faults(dataset, len(classes)):
+            raise LabelMismatchError(f'{name}: {fault.problem}', path=fault.path, remedy=REMEDY)
 
 
 def _path_of(dataset: object) -> str:

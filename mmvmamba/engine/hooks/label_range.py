@@ -4,6 +4,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvmamba.datasets.errors import LabelMismatchError
+from mmvmamba.datasets.label_maps import label_problem
 from mmvmamba.registry import HOOKS
 
 __all__ = ['LabelRangeHook']
@@ -30,15 +31,15 @@ class LabelRangeHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Checks a validation batch."""
-        self._check(runner, data_batch, with_size=True)
+        self._check(runner, data_batch)
 
     def before_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Checks a test batch."""
-        self._check(runner, data_batch, with_size=True)
+        self._check(runner, data_batch)
 
-    def _check(self, runner: Runner, data_batch: dict, with_size: bool = False) -> None:
+    def _check(self, runner: Runner, data_batch: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         head = getattr(model, 'decode_head', None)
         if head is None:
@@ -48,27 +49,12 @@ class LabelRangeHook(Hook):
         for sample in data_batch['data_samples']:
             if 'gt_sem_seg' not in sample:
                 continue
-            labels = sample.gt_sem_seg.data
-            path = sample.get('seg_map_path', sample.get('img_path'))
-            if labels.dim() != 3 or len(labels) != 1:
-                shape = tuple(labels.shape)
-                problem = f'the mask must have one channel, got the shape {shape}'
-                raise LabelMismatchError(problem, path, '', REMEDY)
-            if with_size and labels.shape[1:] != tuple(sample.ori_shape):
-                raise LabelMismatchError(
-                    'the mask must have the height and width of its image, '
-                    f'{tuple(sample.ori_shape)}, got {tuple(labels.shape[1:])}',
-                    path,
-                    '',
-                    REMEDY,
-                )
-            wrong = (labels >= head.num_classes) & (labels != head.ignore_index)
-            if wrong.any():
-                found = labels[wrong].unique().tolist()
-                raise LabelMismatchError(
-                    f'labels must be 0 to {head.num_classes - 1} or {head.ignore_index} after '
-                    f'loading, got {found}',
-                    path,
-                    '',
-                    REMEDY,
-                )
+            problem = label_problem(
+                sample.gt_sem_seg.data.unique().tolist(),
+                head.num_classes,
+                head.ignore_index,
+                sample.get('reduce_zero_label', False),
+            )
+            if problem:
+                path = sample.get('seg_map_path', sample.get('img_path'))
+                raise LabelMismatchError(problem, path=path, remedy=REMEDY)

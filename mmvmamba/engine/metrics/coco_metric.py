@@ -1,12 +1,11 @@
 """COCO's evaluation of boxes, masks and proposals, with mmdet's interface."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import dump, get_local_path
+from mmengine.fileio import dump
 from mmengine.logging import MMLogger
 
 from mmvmamba.datasets.coco_annotations import check_annotations, read_annotations
@@ -84,8 +83,7 @@ class CocoMetric(BaseMetric):
         self.ann_file = ann_file
         self.annotations = None
         if ann_file is not None:
-            with get_local_path(ann_file, backend_args=backend_args) as path:
-                self.annotations = read_annotations(Path(path).read_text(), ann_file)
+            self.annotations = read_annotations(ann_file, backend_args)
             check_annotations(self.annotations, ann_file)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -156,11 +154,11 @@ class CocoMetric(BaseMetric):
         """The categories behind the labels 0, 1, ..., in the order in which mmdet counts them."""
         classes = self.dataset_meta['classes']
         source = self.ann_file or 'the annotations of the samples'
-        check_annotations(annotations, source, classes, with_masks='segm' in self.metrics)
-        categories = [item for item in annotations['categories'] if item['name'] in classes]
         if self.sort_categories:
-            categories.sort(key=lambda item: item['id'])
-        return categories
+            categories = sorted(annotations['categories'], key=lambda item: item['id'])
+            annotations = {**annotations, 'categories': categories}
+        check_annotations(annotations, source, classes, with_masks='segm' in self.metrics)
+        return [item for item in annotations['categories'] if item['name'] in classes]
 
     def _check_images(self, annotations: dict, predicted: list[dict]) -> None:
         known = {image['id'] for image in annotations['images']}

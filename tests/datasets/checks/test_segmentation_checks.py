@@ -1,14 +1,17 @@
 """Every fault of segmentation data is found, and whole data have none."""
 
+import re
+
 import numpy as np
 import pytest
 from mmseg.datasets import BaseSegDataset
 from mmseg.utils import register_all_modules
 from PIL import Image
 
-from mmvmamba.datasets import CheckMaskSize
+from mmvmamba.datasets.checked_loading import check_loading
 from mmvmamba.datasets.checks.faults import read_size
 from mmvmamba.datasets.checks.segmentation import check_segmentation, find_unpaired
+from mmvmamba.datasets.errors import DataError, ImageError
 
 CLASSES = ('a', 'b', 'c')
 
@@ -56,7 +59,7 @@ def test_sound_data_have_no_fault(root):
 def test_labels_out_of_range(root):
     write_mask(root, '2', np.full((8, 12), 4))
     assert faults(root) == [
-        'masks/2.png: labels must be 0 to 2 or 255, got 3 (96 pixels), '
+        'masks/2.png: labels must be 0 to 2 or 255, got 3, '
         'each 1 more in the file (reduce_zero_label)'
     ]
     write_mask(root, '2', np.full((8, 12), 3))
@@ -69,13 +72,13 @@ def test_without_reduce_zero_label_the_range_begins_at_the_files_zero(root):
     assert faults(root, reduce_zero_label=False) == []
     write_mask(root, '1', np.full((8, 12), 3))
     assert faults(root, reduce_zero_label=False) == [
-        'masks/1.png: labels must be 0 to 2 or 255, got 3 (96 pixels)'
+        'masks/1.png: labels must be 0 to 2 or 255, got 3'
     ]
 
 
 def test_labels_of_sixteen_bits_do_not_wrap_around(root):
     Image.fromarray(np.full((8, 12), 257, np.uint16)).save(root / 'masks/1.png')
-    assert faults(root) == ['masks/1.png: labels must be below 256, got 257']
+    assert faults(root) == ['masks/1.png: labels must be 0 to 255, got 257']
 
 
 def test_mask_of_another_size(root):
@@ -93,7 +96,7 @@ def test_image_turned_by_its_exif_block(root):
 
 def test_masks_of_three_channels(root):
     Image.fromarray(np.ones((8, 12, 3), np.uint8)).save(root / 'masks/1.png')
-    assert faults(root) == ['masks/1.png: the mask must have one channel, got 3']
+    assert faults(root) == ['masks/1.png: the mask must have one channel, got the shape (8, 12, 3)']
 
 
 def test_masks_with_a_palette_are_fine(root):
@@ -135,7 +138,7 @@ def test_files_that_break_off(folder, root):
 
 def test_classes_that_do_not_fit_the_model(root):
     assert faults(root, num_classes=4) == [
-        'images: the data set must name the 4 classes of the model, got 3'
+        'images: the data set must have the 4 classes of the model, got 3'
     ]
 
 
@@ -144,16 +147,37 @@ def test_progress_is_shown_on_request(root, capfd):
     assert '3/3' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ('shape', 'message'),
-    [
-        ((8, 12, 3), r'one channel, got the shape \(8, 12, 3\) \(path: m\.png\)'),
-        ((8, 11), r'width of its image, \(8, 12\), got \(8, 11\) \(path: m\.png\)'),
-    ],
-)
-def test_transform_refuses_masks_that_do_not_fit(shape, message):
-    results = dict(gt_seg_map=np.zeros(shape), ori_shape=(8, 12), seg_map_path='m.png')
-    with pytest.raises(ValueError, match=message):
-        CheckMaskSize()(results)
-    results['gt_seg_map'] = np.zeros((8, 12))
-    assert CheckMaskSize()(results) is results
+@pytest.mark.parametrize('fault', ['size', 'channels', 'depth', 'cut', 'missing'])
+def test_training_stops_at_the_first_fault_in_the_same_words(fault, root):
+    masks = {
+        'size': np.ones((12, 8), np.uint8),
+        'channels': np.ones((8, 12, 3), np.uint8),
+        'depth': np.full((8, 12), 257, np.uint16),
+    }
+    path = root / 'masks/1.png'
+    if fault in masks:
+        Image.fromarray(masks[fault]).save(path)
+    elif fault == 'cut':
+        path.write_bytes(path.read_bytes()[:60])
+    training = dataset(root)
+    training.full_init()
+    check_loading(training)
+    if fault == 'missing':
+        path.unlink()
+        with pytest.raises(ImageError, match='the mask cannot be opened: No such file'):
+            training[0]
+        return
+    (found,) = check_segmentation(dataset(root), 3)
+    with pytest.raises(DataError, match=re.escape(f'{found.problem} (path: {found.path})')):
+        for i in range(3):
+            training[i]
+
+
+def test_sound_masks_are_loaded_as_mmseg_loads_them(root):
+    plain, checked = dataset(root), dataset(root)
+    check_loading(checked)
+    for i in range(3):
+        want, got = plain[i], checked[i]
+        assert np.array_equal(got['gt_seg_map'], want['gt_seg_map'])
+        assert np.array_equal(got['img'], want['img'])
+        assert got['ori_shape'] == want['ori_shape'] == got['img_shape']
