@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 
-from mmvmamba.apis.predictors import add_arguments, get_predictor, read_image
 from mmvmamba.cli.errors import user_errors
+from mmvmamba.cli.predictors import add_arguments, get_predictor, read_image
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

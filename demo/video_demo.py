@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmvmamba.apis.predictors import Predictor, add_arguments, get_predictor
 from mmvmamba.cli.errors import UserError, user_errors
+from mmvmamba.cli.predictors import Predictor, add_arguments, get_predictor
 
 FALLBACK_RATE = 25.0
 

@@ -10,7 +10,14 @@ from torch import nn
 import mmvmamba
 from mmvmamba.checkpoint import load_model
 
-__all__ = ['TASKS', 'TASK_WEIGHTS', 'build_from_config', 'build_task_model', 'task_configs']
+__all__ = [
+    'TASKS',
+    'TASK_WEIGHTS',
+    'build_from_config',
+    'build_task_model',
+    'config_root',
+    'task_configs',
+]
 
 TASKS = {'detection': 'det', 'segmentation': 'seg'}
 
@@ -44,7 +51,7 @@ TASK_WEIGHTS = {
 def task_configs(task: str | None = None) -> dict[str, Path]:
     """Config files by model name, of one task or of both."""
     folders = TASKS.values() if task is None else (TASKS[task],)
-    files = (file for folder in folders for file in (_config_root() / folder).glob('*.py'))
+    files = (file for folder in folders for file in (config_root() / folder).glob('*.py'))
     # The examples of fine-tuning are no models of their own.
     return {file.stem: file for file in sorted(files) if not file.stem.endswith('_example')}
 
@@ -81,7 +88,8 @@ def build_from_config(config: Config) -> nn.Module:
         return revert_sync_batchnorm(MODELS.build(config.model))
 
 
-def _config_root() -> Path:
+def config_root() -> Path:
+    """The folder of the shipped configs."""
     package = Path(mmvmamba.__file__).parent
     # Beside the package in a checkout, inside it when installed.
     beside = package.parent / 'configs'

@@ -3,17 +3,15 @@
 mmpretrain 1.2 imports names from ``transformers.modeling_utils`` that moved away in transformers
 4.50 to 5. It looks only at the lowest version it needs, and where a name is missing, its BLIP
 inherits from ``None``, so that no model of mmpretrain, mmdet or mmseg can be imported. mmpretrain
-has a switch for a machine without transformers, ``mmpretrain.utils.dependency.WITH_MULTIMODAL``;
-a finder put before Python's own turns it off as that module is loaded. Nothing is decided, and
-transformers is not imported, before mmpretrain itself asks.
+has a switch for a machine without transformers, ``mmpretrain.utils.dependency.WITH_MULTIMODAL``,
+which is turned off as soon as that module is loaded. Nothing is decided, and transformers is not
+imported, before mmpretrain itself asks.
 """
 
 import importlib
-import importlib.abc
-import importlib.machinery
-import sys
 import types
-from collections.abc import Sequence
+
+from .late_import import when_imported
 
 __all__ = ['fit_multimodal', 'missing_names']
 
@@ -43,28 +41,7 @@ def _switch(module: types.ModuleType) -> None:
         module.WITH_MULTIMODAL = False
 
 
-class _SwitchLoader(importlib.machinery.SourceFileLoader):
-    def exec_module(self, module: types.ModuleType) -> None:
-        super().exec_module(module)
-        _switch(module)
-
-
-class _SwitchFinder(importlib.abc.MetaPathFinder):
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != SWITCH_MODULE:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None:
-            spec.loader = _SwitchLoader(spec.loader.name, spec.loader.path)
-        return spec
-
-
 def fit_multimodal() -> None:
     """Lets ``import mmpretrain`` succeed with every version of transformers; may be repeated."""
-    if SWITCH_MODULE in sys.modules:
-        # mmpretrain itself imports its models later than this module.
-        _switch(sys.modules[SWITCH_MODULE])
-    elif not any(isinstance(finder, _SwitchFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _SwitchFinder())
+    # mmpretrain imports its models later than this module.
+    when_imported(SWITCH_MODULE, _switch)

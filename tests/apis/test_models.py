@@ -220,28 +220,6 @@ def test_official_detector_file_is_loaded(name, case_name, tmp_path):
     assert all(torch.equal(own[key], value) for key, value in state.items())
 
 
-def test_names_work_in_mmpretrain():
-    mmpretrain = pytest.importorskip('mmpretrain')
-    assert 'mambaout_femto' in mmpretrain.list_models('mambaout')
-    assert 'vim_tiny' in mmpretrain.list_models(task='Image Classification')
-    model = mmpretrain.get_model('mambaout_test')
-    assert type(model.backbone).__name__ == 'MambaOut'
-    assert mmpretrain.get_model('mambaout_test', backbone=dict(drop_path_rate=0.5)) is not None
-
-
-def test_mmpretrain_inferencer_takes_a_name_and_an_official_file(tmp_path):
-    mmpretrain = pytest.importorskip('mmpretrain')
-    case = golden('mambaout', 'timm_test_mambaout_64x64')
-    state = state_of(case)
-    state['head.fc.weight'] = torch.zeros(1000, 256)
-    state['head.fc.bias'] = torch.arange(1000.0).flip(0)
-    path = write_official(tmp_path / 'official', 'mambaout', state)
-    inferencer = mmpretrain.ImageClassificationInferencer('mambaout_test', pretrained=str(path))
-    image = torch.randint(0, 255, (200, 180, 3), dtype=torch.uint8).numpy()
-    (result,) = inferencer(image)
-    assert result['pred_class'].startswith('tench')
-
-
 def test_import_is_light():
     """The public names are there without the packages that they need."""
     code = (

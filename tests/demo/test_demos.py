@@ -12,8 +12,8 @@ from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
 from mmvmamba.apis.models import build_classifier, model_config
-from mmvmamba.apis.predictors import get_predictor, read_image
 from mmvmamba.apis.task_models import build_from_config
+from mmvmamba.cli.predictors import get_predictor, read_image
 
 ROOT = Path(__file__).parents[2]
 SIZE = 90, 120
@@ -63,7 +63,8 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, capsys):
     def run(demo, *arguments):
-        load_demo(demo).main([*arguments, '--out-dir', str(tmp_path / 'out'), '--device', 'cpu'])
+        common = ['--out-dir', str(tmp_path / 'out'), '--device', 'cpu']
+        load_demo(demo).main([*common, *arguments])
         return capsys.readouterr()
 
     return run
@@ -179,3 +180,12 @@ def test_weights_that_do_not_exist_or_fit_are_one_message(run, image, weights, c
     for kind, other in (('boxes', 'masks'), ('regions', 'masks'), ('classes', 'masks')):
         fails(run, 'image_demo', image, config_of(kind), '--weights', weights(other))
         assert 'does not fit' in capsys.readouterr().err, kind
+
+
+@pytest.mark.parametrize('device', ['cuda:99', 'tpu', 'cpu:x'])
+def test_a_device_that_is_not_there_is_one_message(device, run, image, capsys):
+    fails(run, 'image_demo', image, 'l1_maskrcnn_1x', '--device', device)
+    said = capsys.readouterr().err
+    assert said == (
+        f'error: --device {device} is none that this machine has; leave it out, or give cpu\n'
+    )

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmdet.apis import DetInferencer
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
+from mmvmamba import DetInferencer
 from mmvmamba.apis.task_models import TASK_WEIGHTS, build_from_config, task_configs
-from mmvmamba.hub import inferencers
+from mmvmamba.checkpoint import CheckpointError
+from mmvmamba.hub import named_models
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/toy/det_plain_mamba_maskrcnn.py'
@@ -36,7 +38,7 @@ def find(name):
 @pytest.mark.parametrize('by_name', [False, True], ids=['config', 'name'])
 def test_config_or_name_with_weights_predicts(by_name, tiny, monkeypatch):
     expected, weights = tiny
-    monkeypatch.setattr(inferencers, 'task_configs', lambda task: {'Tiny_Maskrcnn': CONFIG})
+    monkeypatch.setattr(named_models, 'task_configs', lambda task: {'Tiny_Maskrcnn': CONFIG})
     model = 'tiny_maskrcnn' if by_name else str(CONFIG)
     inferencer = DetInferencer(model, weights, device='cpu', show_progress=False)
     for name, value in expected.state_dict().items():
@@ -54,6 +56,32 @@ def test_classes_of_the_file_go_before_those_of_the_config(tiny, tmp_path):
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     inferencer = DetInferencer(str(CONFIG), str(path), device='cpu', show_progress=False)
     assert inferencer.model.dataset_meta['classes'] == ('a', 'b', 'c')
+
+
+def test_weights_of_another_model_are_refused(tiny, tmp_path):
+    model, _ = tiny
+    state = model.state_dict()
+    state.pop('backbone.norm.weight', None)
+    state.pop(next(iter(state)))
+    torch.save(dict(state_dict=state), tmp_path / 'cut.pth')
+    with pytest.raises(CheckpointError, match='missing in the file'):
+        DetInferencer(str(CONFIG), str(tmp_path / 'cut.pth'), device='cpu')
+
+
+def test_default_scope_is_left_as_it_was(tiny):
+    before = dict(DefaultScope._instance_dict)
+    inferencer = DetInferencer(str(CONFIG), tiny[1], device='cpu', show_progress=False)
+    inferencer(IMAGE)
+    assert DefaultScope._instance_dict.keys() == before.keys()
+
+
+def test_inferencer_of_mmdet_is_left_alone():
+    from mmdet import apis
+    from mmengine.infer import BaseInferencer
+
+    theirs = apis.DetInferencer
+    assert theirs._load_model_from_metafile is BaseInferencer._load_model_from_metafile
+    assert theirs._load_weights_to_model.__module__ == 'mmdet.apis.det_inferencer'
 
 
 def test_every_detector_is_found_with_its_official_weights():

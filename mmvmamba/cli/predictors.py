@@ -10,23 +10,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
-from mmvmamba.checkpoint import load_converted, load_model
-from mmvmamba.cli.configs import load_config, task_of
-from mmvmamba.cli.errors import UserError
-from mmvmamba.cli.preflight import check_checkpoint
+import mmvmamba
+from mmvmamba.apis.model_table import MODEL_TABLE, find_model
+from mmvmamba.apis.task_models import TASK_WEIGHTS, task_configs
 from mmvmamba.engine.drawing import draw_classes, draw_instances, draw_regions, enlargement
 from mmvmamba.engine.metrics.coco_metric import encode_masks
 
-from .model_table import MODEL_TABLE, find_model
-from .models import build_classifier, get_model
-from .task_models import TASK_WEIGHTS, task_configs
+from .configs import load_config, task_of
+from .errors import UserError
+from .preflight import check_checkpoint
 
-__all__ = ['Predictor', 'add_arguments', 'get_predictor', 'read_image']
+__all__ = ['Predictor', 'add_arguments', 'check_device', 'get_predictor', 'read_image']
 
 TOP = 5
 
@@ -204,6 +205,7 @@ def get_predictor(
         UserError: There is no such model or file, or no weights.
         CheckpointError: The weights and the model do not fit.
     """
+    check_device(device)
     config, official = _resolve(model)
     weights = weights or official
     if weights is None:
@@ -212,25 +214,47 @@ def get_predictor(
             'mmvmamba.list_models(pretrained=True) names the models that have'
         )
     check_checkpoint(weights)
-    with _quiet():
-        return _build(model, config, weights, device, score_thr)
-
-
-def _build(
-    name: str, config: Config | None, weights: str, device: str | None, score_thr: float
-) -> Predictor:
     task = 'classification' if config is None else task_of(config)
-    if task == 'classification':
-        return _classifier(name, config, weights, device, score_thr)
-    if task == 'detection':
-        from mmdet.apis import DetInferencer
+    with _quiet():
+        what = model if config is None else config
+        return _BUILDERS[task](what, weights, device or get_device(), score_thr)
 
-        inferencer = DetInferencer(config, weights, device=device, show_progress=False)
-        return Detector(inferencer, inferencer.model.dataset_meta, score_thr)
-    from mmseg.apis import MMSegInferencer
 
-    inferencer = MMSegInferencer(config, weights, device=device)
+def check_device(device: str | None) -> None:
+    """Refuses a device that torch cannot put a tensor on.
+
+    Args:
+        device: As ``--device`` gives it; None for the best there is.
+
+    Raises:
+        UserError: Naming the device.
+    """
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f'--device {device} is none that this machine has; leave it out, or give cpu'
+        ) from error
+
+
+def _detector(model: Config, weights: str, device: str, score_thr: float) -> Predictor:
+    inferencer = mmvmamba.DetInferencer(model, weights, device=device, show_progress=False)
+    return Detector(inferencer, inferencer.model.dataset_meta, score_thr)
+
+
+def _segmentor(model: Config, weights: str, device: str, score_thr: float) -> Predictor:
+    inferencer = mmvmamba.MMSegInferencer(model, weights, device=device)
     return Segmentor(inferencer, inferencer.model.dataset_meta, score_thr)
+
+
+def _classifier(model: str | Config, weights: str, device: str, score_thr: float) -> Predictor:
+    inferencer = mmvmamba.ImageClassificationInferencer(model, weights, device=device)
+    return Classifier(inferencer, dict(classes=inferencer.classes), score_thr)
+
+
+_BUILDERS = dict(detection=_detector, segmentation=_segmentor, classification=_classifier)
 
 
 def _resolve(model: str) -> tuple[Config | None, str | None]:
@@ -249,25 +273,6 @@ def _resolve(model: str) -> tuple[Config | None, str | None]:
         f'there is no model {model!r}: it must be a config file or one of mmvmamba.list_models()'
         f'{hint}'
     )
-
-
-def _classifier(
-    name: str, config: Config | None, weights: str, device: str | None, score_thr: float
-) -> Classifier:
-    from mmpretrain import ImageClassificationInferencer
-
-    if config is None:
-        model = get_model(name, weights)
-    else:
-        # The weights are those of the whole model.
-        config.model.backbone.pop('init_cfg', None)
-        model = build_classifier(config)
-        converted = load_converted(weights)
-        load_model(model, converted)
-        model._config, model._metainfo = config, None
-        model._dataset_meta = converted.meta.get('dataset_meta', {})
-    inferencer = ImageClassificationInferencer(model, device=device)
-    return Classifier(inferencer, dict(classes=inferencer.classes), score_thr)
 
 
 @contextmanager

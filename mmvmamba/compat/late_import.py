@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 __all__ = ['when_imported']
 
@@ -13,22 +14,25 @@ __all__ = ['when_imported']
 def when_imported(name: str, action: Callable[[types.ModuleType], None]) -> None:
     """Runs ``action`` on a module now if it is imported, otherwise once it has been executed.
 
+    Asked for the same again, it does nothing more.
+
     Args:
         name: Full name of the module.
-        action: Called once with the module.
+        action: Called with the module.
     """
     module = sys.modules.get(name)
     if module is not None:
         action(module)
-    else:
+    elif _Finder(name, action) not in sys.meta_path:
         sys.meta_path.insert(0, _Finder(name, action))
 
 
+@dataclass(frozen=True)
 class _Finder(importlib.abc.MetaPathFinder):
     """Answers for one module, with the spec that the other finders have for it."""
 
-    def __init__(self, name: str, action: Callable[[types.ModuleType], None]) -> None:
-        self.name, self.action = name, action
+    name: str
+    action: Callable[[types.ModuleType], None]
 
     def find_spec(
         self,
