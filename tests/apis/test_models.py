@@ -9,7 +9,7 @@ import torch
 
 import mmvmamba
 from mmvmamba import create_model, get_feature_extractor, get_model, list_models
-from mmvmamba.apis import MODEL_TABLE, find_model, models
+from mmvmamba.apis import MODEL_TABLE, FeatureExtractor, find_model, models
 from mmvmamba.checkpoint import CheckpointError
 from tests.official_files import golden, model_of, state_of, write_official
 
@@ -195,6 +195,15 @@ def test_feature_extractor_gives_a_vector_and_maps(name, channels):
 def test_feature_extractor_refuses_a_stage_there_is_not():
     with pytest.raises(ValueError, match='out_indices'):
         get_feature_extractor('mambaout_test', out_indices=(0, 4))
+
+
+@pytest.mark.parametrize('name', ['mambaout_test', 'vim_tiny'])
+def test_feature_extractor_leaves_the_model_as_it_is(name):
+    model, images = get_model(name), torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        want = model(images)
+        FeatureExtractor(model, out_indices=(0, 1))(images)
+        assert torch.equal(model(images), want)
 
 
 def test_detector_is_built_by_its_config_name():

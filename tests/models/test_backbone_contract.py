@@ -128,6 +128,23 @@ def test_channels_of_chosen_maps_are_told(name):
 
 
 @each_backbone
+def test_features_depend_on_no_setting_of_outputs(name):
+    backbone, images = build(name).eval(), image(64, 96)
+    indices = [len(backbone.stage_channels) - 1, 0, 1]
+    with torch.no_grad():
+        pooled, maps = backbone.feature_maps(images, indices)
+        backbone.out_indices, backbone.out_type = (0,), 'avg_featmap'
+        again, others = backbone.feature_maps(images, indices)
+    assert pooled.shape == (2, backbone.num_features) and pooled.isfinite().all()
+    assert [value.shape[:2] for value in maps] == [(2, backbone.stage_channels[i]) for i in indices]
+    for value in maps:
+        height, width = value.shape[2:]
+        assert width / height == 96 / 64
+    for value, other in zip((pooled, *maps), (again, *others), strict=True):
+        assert torch.equal(value, other)
+
+
+@each_backbone
 def test_depths_rise_as_an_image_passes(name):
     backbone, met = build(name).eval(), []
     answers = {key: backbone.get_layer_depth(key) for key, _ in backbone.named_parameters()}

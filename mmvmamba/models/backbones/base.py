@@ -234,6 +234,21 @@ class BaseBackbone(BaseModule):
                     return depth, len(layers) + 1
         return len(layers), len(layers) + 1
 
+    def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """The vector that a classifier goes on from, and the maps of some stages.
+
+        Neither depends on ``out_indices`` or on the norms of outputs.
+
+        Args:
+            images: ``(N, in_channels, H, W)``.
+            indices: The stages (in a columnar model: blocks), 0 or greater.
+
+        Returns:
+            The pooled output of the last stage, normed if there is a final norm, ``(N, C)``; and a
+            ``(N, C, h, w)`` for each of ``indices``, as the stage leaves it.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not give the maps of its stages')
+
     def run_block(self, block: nn.Module, *args: Tensor | tuple | None) -> Tensor | tuple:
         """Calls a block, keeping only its inputs for the backward pass when ``with_cp`` is set."""
         if self.with_cp and self.training:

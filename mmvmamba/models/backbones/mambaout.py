@@ -262,17 +262,29 @@ class MambaOut(BaseBackbone):
                 layers[-len(stage)] += (f'downsample_layers.{i}.',)
         return layers
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""
+    def stage_maps(self, x: Tensor, indices: Sequence[int]) -> dict[int, Tensor]:
+        """The maps of some stages, ``(N, H', W', C)``, without norm."""
         check_images(x, self.downsample_layers[0].conv1)
         x = x.permute(0, 2, 3, 1)
         maps = {}
-        for i in range(max(self.out_indices) + 1):
+        for i in range(max(indices) + 1):
             x = self.downsample_layers[i](x)
             for block in self.stages[i]:
                 x = self.run_block(block, x)
-            if i in self.out_indices:
-                # The next stage goes on from the map without norm.
-                out = x if self.out_norm is None else getattr(self, f'outnorm{i}')(x)
-                maps[i] = out.permute(0, 3, 1, 2)
-        return tuple(maps[i] for i in self.out_indices)
+            if i in indices:
+                maps[i] = x
+        return maps
+
+    def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        last = NUM_STAGES - 1
+        maps = self.stage_maps(images, (*indices, last))
+        maps = {i: value.permute(0, 3, 1, 2) for i, value in maps.items()}
+        # The norm of the pooled vector is in the neck.
+        return maps[last].mean(dim=(2, 3)), [maps[i] for i in indices]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""
+        maps = self.stage_maps(x, self.out_indices)
+        if self.out_norm is not None:
+            maps = {i: getattr(self, f'outnorm{i}')(value) for i, value in maps.items()}
+        return tuple(maps[i].permute(0, 3, 1, 2) for i in self.out_indices)

@@ -441,17 +441,22 @@ class MambaVision(BaseBackbone):
                 layers[-len(level.blocks)] += (f'levels.{i - 1}.downsample.',)
         return layers
 
-    def stage_maps(self, x: Tensor) -> list[Tensor]:
-        """The stages' maps, without norm, up to the last that ``out_indices`` asks for."""
+    def stage_maps(self, x: Tensor, last: int | None = None) -> list[Tensor]:
+        """The stages' maps, without norm, up to ``last``; None for the last of ``out_indices``."""
         check_images(x, self.patch_embed.conv_down[0])
         x = self.patch_embed(x)
         maps = []
-        last = max(self.out_indices)
+        last = max(self.out_indices) if last is None else last
         for i, level in enumerate(self.levels[: last + 1]):
             maps.append(level(x, self.run_block))
             if i < last:
                 x = level.downsample(maps[-1])
         return maps
+
+    def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        maps = self.stage_maps(images, NUM_STAGES - 1)
+        features = maps[-1] if self.norm is None else self.norm(maps[-1])
+        return features.mean(dim=(2, 3)), [maps[i] for i in indices]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""

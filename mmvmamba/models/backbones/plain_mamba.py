@@ -267,16 +267,27 @@ class PlainMamba(BaseBackbone):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        tokens, grid = self.block_tokens(x, self.out_indices)
+        for i in tokens:
+            tokens[i] = getattr(self, f'norm_layer{i}', nn.Identity())(tokens[i])
+        return tuple(tokens_to_map(tokens[i], grid) for i in self.out_indices)
+
+    def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        last = len(self.layers) - 1
+        tokens, grid = self.block_tokens(images, (*indices, last))
+        return tokens[last].mean(dim=1), [tokens_to_map(tokens[i], grid) for i in indices]
+
+    def block_tokens(self, x: Tensor, indices: Sequence[int]) -> tuple[dict[int, Tensor], Grid]:
+        """The tokens after some blocks, the last of which is normed, and their grid."""
         x, grid = self.embed(x)
-        maps = {}
+        tokens = {}
         for i, layer in enumerate(self.layers):
             x = self.run_block(layer, x, grid)
             if i == len(self.layers) - 1 and self.ln1 is not None:
                 x = self.ln1(x)
-            if i in self.out_indices:
-                norm = getattr(self, f'norm_layer{i}', nn.Identity())
-                maps[i] = tokens_to_map(norm(x), grid)
-        return tuple(maps[i] for i in self.out_indices)
+            if i in indices:
+                tokens[i] = x
+        return tokens, grid
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, and their grid."""

@@ -214,15 +214,30 @@ class VisionMamba(BaseBackbone):
         self._init_parameters()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs, grid = self.block_tokens(x, self.out_indices)
+        return tuple(self.format_output(outputs[i], grid) for i in self.out_indices)
+
+    def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """See ``BaseBackbone``; the vector is the class token, or the mean of all where none is."""
+        last = len(self.layers) - 1
+        self._check_pairs(last + 1, indices)
+        outputs, grid = self.block_tokens(images, (*indices, last))
+        places = class_token_places(self.class_token, grid[0] * grid[1])
+        pooled = outputs[last][:, list(places)] if places else outputs[last]
+        patches = (remove_tokens(outputs[i], places).transpose(1, 2) for i in indices)
+        return pooled.mean(dim=1), [maps.unflatten(2, grid) for maps in patches]
+
+    def block_tokens(self, x: Tensor, indices: Sequence[int]) -> tuple[dict[int, Tensor], Grid]:
+        """What some blocks return, ``(N, L, C)``, and the grid of the patches."""
         x, grid = self.embed(x)
         orders = reversed_order(x.shape[1]).to(x.device)
         # The place 0 of a class token is not turned. One in the middle is turned like a patch and
         # place 0 is not: so does the official code.
         num_tokens = x.shape[1] - grid[0] * grid[1]
         angles = None if self.rope is None else self.rope(grid, num_skipped=num_tokens)
-        run = self.run_pairs if self.use_layer_pairs else self.run_layers
-        outputs = run(x, orders, angles)
-        return tuple(self.format_output(outputs[i], grid) for i in self.out_indices)
+        if self.use_layer_pairs:
+            return {len(self.layers) - 1: self.run_pairs(x, orders, angles)}, grid
+        return self.run_layers(x, orders, angles, indices), grid
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, ``(N, L, C)``, and their grid."""
@@ -243,25 +258,29 @@ class VisionMamba(BaseBackbone):
         return self.drop_after_pos(x), grid
 
     def run_layers(
-        self, hidden: Tensor, orders: Tensor, angles: tuple[Tensor, Tensor] | None
+        self,
+        hidden: Tensor,
+        orders: Tensor,
+        angles: tuple[Tensor, Tensor] | None,
+        indices: Sequence[int],
     ) -> dict[int, Tensor]:
-        """Runs the blocks one after the other; returns the tokens after those of out_indices."""
+        """Runs the blocks one after the other; returns the tokens after some of them."""
         residual, outputs = None, {}
         for i, layer in enumerate(self.layers):
             hidden, residual = turn(hidden, angles), turn(residual, angles)
             hidden, residual = self.run_block(layer, hidden, residual, orders)
-            if self.feature == 'hidden' and i in self.out_indices:
+            if self.feature == 'hidden' and i in indices:
                 outputs[i] = hidden
             # The stream that a block returns holds the output of the block before, not its own.
-            if self.feature == 'residual' and i - 1 in self.out_indices:
+            if self.feature == 'residual' and i - 1 in indices:
                 outputs[i - 1] = residual.to(hidden.dtype)
-        if len(self.layers) - 1 in self.out_indices:
+        if len(self.layers) - 1 in indices:
             outputs[len(self.layers) - 1] = self.finish(hidden, residual)
         return outputs
 
     def run_pairs(
         self, hidden: Tensor, orders: Tensor, angles: tuple[Tensor, Tensor] | None
-    ) -> dict[int, Tensor]:
+    ) -> Tensor:
         """Runs the blocks in pairs, the second on the reversed sequence, and adds their results."""
         residual = None
         for forward_layer, backward_layer in zip(self.layers[::2], self.layers[1::2], strict=True):
@@ -270,7 +289,7 @@ class VisionMamba(BaseBackbone):
             hidden, residual = self.run_block(forward_layer, hidden, residual, orders)
             hidden_back, residual_back = self.run_block(backward_layer, *flipped, orders)
             hidden, residual = hidden + hidden_back.flip(1), residual + residual_back.flip(1)
-        return {len(self.layers) - 1: self.finish(hidden, residual)}
+        return self.finish(hidden, residual)
 
     def finish(self, hidden: Tensor, residual: Tensor) -> Tensor:
         """What is returned for the last block, see ``last_layer_process``."""
@@ -279,6 +298,9 @@ class VisionMamba(BaseBackbone):
         if self.last_layer_process == 'add':
             return add_to_stream(hidden, residual).to(hidden.dtype)
         residual = add_to_stream(self.drop_path(hidden), residual)
+        if self.norm_f is None:
+            # The last block is none of those put out.
+            return residual.to(hidden.dtype)
         return self.norm_f(residual, hidden.dtype)
 
     def format_output(self, x: Tensor, grid: Grid) -> Tensor:
@@ -309,10 +331,13 @@ class VisionMamba(BaseBackbone):
                 raise ValueError(f'{name} must be one of {list(allowed)}, got {value!r}')
         if self.out_type == 'cls_token' and self.class_token == 'none':
             raise ValueError("out_type 'cls_token' needs a class token, got class_token 'none'")
-        if self.use_layer_pairs and (num_layers % 2 or self.out_indices != (num_layers - 1,)):
+        self._check_pairs(num_layers, self.out_indices)
+
+    def _check_pairs(self, num_layers: int, indices: Sequence[int]) -> None:
+        if self.use_layer_pairs and (num_layers % 2 or tuple(indices) != (num_layers - 1,)):
             raise ValueError(
                 'use_layer_pairs needs an even number of blocks and the last one alone in '
-                f'out_indices, got {num_layers} blocks and {self.out_indices}'
+                f'out_indices, got {num_layers} blocks and {tuple(indices)}'
             )
 
     def _build_embedding(

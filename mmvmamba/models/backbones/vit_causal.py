@@ -213,6 +213,22 @@ class VisionTransformerCausal(BaseBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to what ``out_type`` says for each of ``out_indices``."""
+        outputs, grid = self.block_tokens(x, self.out_indices)
+        return tuple(self._output(outputs[i], grid) for i in self.out_indices)
+
+    def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """See ``BaseBackbone``; the vector is the class token, or the mean of all where none is."""
+        last = len(self.blocks) - 1
+        outputs, grid = self.block_tokens(images, (*indices, last))
+        patches, token = self.split_tokens(outputs[last])
+        pooled = patches.mean(dim=1) if token is None else token[:, 0]
+        maps = (self.split_tokens(outputs[i])[0].transpose(1, 2) for i in indices)
+        return pooled, [value.unflatten(2, grid) for value in maps]
+
+    def block_tokens(
+        self, x: Tensor, indices: Sequence[int]
+    ) -> tuple[dict[int, Tensor], tuple[int, int]]:
+        """The tokens after some blocks, the last of which is normed, and the patches' grid."""
         check_images(x, self.patch_embed.proj)
         grid = self._grid_of(x.shape[2:])
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)
@@ -223,9 +239,9 @@ class VisionTransformerCausal(BaseBackbone):
             tokens = self.run_block(block, tokens)
             if i == len(self.blocks) - 1 and self.norm is not None:
                 tokens = self.norm(tokens)
-            if i in self.out_indices:
-                outputs[i] = self._output(tokens, grid)
-        return tuple(outputs[i] for i in self.out_indices)
+            if i in indices:
+                outputs[i] = tokens
+        return outputs, grid
 
     def _join(self, patches: Tensor, token: Tensor | None) -> Tensor:
         """Puts the class token's entry where it stands."""
