@@ -1,4 +1,7 @@
-from .convert import FAMILIES, Converted, convert
+# A key map registers itself when it is imported: a new one is one more name here.
+from . import mambaout, mambavision, plain_mamba, vim, vit  # noqa: F401
+from .convert import Converted, convert
+from .family import FAMILIES
 from .initializer import PretrainedBackbone
 from .loading import (
     check_resumable,

@@ -6,17 +6,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .family import Family, Style
-from .mambaout import MAMBAOUT
-from .mambavision import MAMBAVISION
-from .plain_mamba import PLAIN_MAMBA
+from .family import FAMILIES, Family, Style
 from .safe_load import CheckpointError
-from .vim import VIM
-from .vit import VIT
 
-__all__ = ['ENTRIES', 'FAMILIES', 'Converted', 'convert', 'family_of_backbone', 'is_state_dict']
-
-FAMILIES = {family.name: family for family in (PLAIN_MAMBA, VIM, MAMBAVISION, MAMBAOUT, VIT)}
+__all__ = ['ENTRIES', 'Converted', 'convert', 'family_of_backbone', 'is_state_dict']
 
 ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
 """Entries of a file that may hold weights, in the order of preference."""

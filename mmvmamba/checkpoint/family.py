@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ['Family', 'Style']
+__all__ = ['FAMILIES', 'Family', 'Style', 'register_family']
 
 
 @dataclass(frozen=True)
@@ -64,3 +64,14 @@ class Family:
 
     def owns_backbone(self, keys: Collection[str]) -> bool:
         return all(mark in keys for mark in self.backbone_marks)
+
+
+FAMILIES: dict[str, Family] = {}
+"""The key maps by name; ``mmvmamba.checkpoint`` imports the modules that register them."""
+
+
+def register_family(family: Family) -> None:
+    """Adds a key map to ``FAMILIES``."""
+    if family.name in FAMILIES:
+        raise ValueError(f'there is a family {family.name!r} already')
+    FAMILIES[family.name] = family

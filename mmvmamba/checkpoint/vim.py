@@ -5,9 +5,9 @@ No weights of its segmentors and detectors were published; their layouts follow 
 both the pyramid is a part of the backbone, ours is the neck.
 """
 
-from .family import Family, Style
+from .family import Family, Style, register_family
 
-__all__ = ['VIM']
+__all__: list[str] = []
 
 _MARKS = ('patch_embed.proj.weight', 'layers.0.mixer.A_log')
 
@@ -16,34 +16,36 @@ _BACKBONE_KEYS = (
     r'rope\.freqs_(?:cos|sin)$)'
 )
 
-VIM = Family(
-    name='vim',
-    styles=(
-        Style(
-            'official',
-            marks=_MARKS,
-            renames=((r'head\.', 'head.fc.'), (_BACKBONE_KEYS, r'backbone.\1')),
-        ),
-        Style(
-            'mmcv 1 segmentor',
-            marks=(*(f'backbone.{mark}' for mark in _MARKS), 'backbone.fpn1.0.weight'),
-            renames=(
-                (r'backbone\.(fpn[1-4]\.)', r'neck.\1'),
-                (rf'backbone\.{_BACKBONE_KEYS}', r'backbone.\1'),
-                (r'(decode_head\.|auxiliary_head\.)', r'\1'),
+register_family(
+    Family(
+        name='vim',
+        styles=(
+            Style(
+                'official',
+                marks=_MARKS,
+                renames=((r'head\.', 'head.fc.'), (_BACKBONE_KEYS, r'backbone.\1')),
+            ),
+            Style(
+                'mmcv 1 segmentor',
+                marks=(*(f'backbone.{mark}' for mark in _MARKS), 'backbone.fpn1.0.weight'),
+                renames=(
+                    (r'backbone\.(fpn[1-4]\.)', r'neck.\1'),
+                    (rf'backbone\.{_BACKBONE_KEYS}', r'backbone.\1'),
+                    (r'(decode_head\.|auxiliary_head\.)', r'\1'),
+                ),
+            ),
+            Style(
+                'detectron2',
+                marks=tuple(f'backbone.net.{mark}' for mark in _MARKS),
+                renames=(
+                    (rf'backbone\.net\.{_BACKBONE_KEYS}', r'backbone.\1'),
+                    (r'backbone\.(simfp_[2-5]\.)', r'neck.\1'),
+                    # The heads of detectron2 differ from mmdet's in more than their names.
+                    (r'(proposal_generator|roi_heads)\.', None),
+                    (r'pixel_(mean|std)$', None),
+                ),
             ),
         ),
-        Style(
-            'detectron2',
-            marks=tuple(f'backbone.net.{mark}' for mark in _MARKS),
-            renames=(
-                (rf'backbone\.net\.{_BACKBONE_KEYS}', r'backbone.\1'),
-                (r'backbone\.(simfp_[2-5]\.)', r'neck.\1'),
-                # The heads of detectron2 differ from mmdet's in more than their names.
-                (r'(proposal_generator|roi_heads)\.', None),
-                (r'pixel_(mean|std)$', None),
-            ),
-        ),
-    ),
-    backbone_marks=_MARKS,
+        backbone_marks=_MARKS,
+    )
 )

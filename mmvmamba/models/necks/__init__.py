@@ -1,5 +1,4 @@
-from .mambaout_neck import MambaOutNeck
 from .simple_fpn import SimpleFPN
 from .vit_feature_pyramid import ViTFeaturePyramid
 
-__all__ = ['MambaOutNeck', 'SimpleFPN', 'ViTFeaturePyramid']
+__all__ = ['SimpleFPN', 'ViTFeaturePyramid']

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmvmamba.models.backbones import MambaOut, mambaout
+from mmvmamba.models.backbones import MambaOut, MambaOutNeck, mambaout
 from mmvmamba.models.backbones.mambaout import GatedCNNBlock
-from mmvmamba.models.necks import MambaOutNeck
 from mmvmamba.testing import GoldenCase, assert_close, load_filled
 
 GOLDEN = Path(__file__).parents[2] / 'golden' / 'mambaout'
