@@ -4,14 +4,7 @@ __all__ = [
     'AnnotationError',
     'CorruptRecordError',
     'DataError',
-    'DatabaseExistsError',
-    'DatabaseIncompleteError',
-    'DatabaseInvalidError',
-    'DatabaseNotFoundError',
-    'DatabaseVersionError',
-    'DiskFullError',
     'ImageError',
-    'KeyInvalidError',
     'KeyMissingError',
     'LMDBDataError',
     'LabelMismatchError',
@@ -52,35 +45,7 @@ class ImageError(DataError):
 
 
 class LMDBDataError(DataError):
-    """Base of the errors below."""
-
-
-class DatabaseNotFoundError(LMDBDataError):
-    """There is no database at the path."""
-
-
-class DatabaseExistsError(LMDBDataError):
-    """A database would be overwritten."""
-
-
-class DatabaseIncompleteError(LMDBDataError):
-    """The database was cut short, or its build never finished."""
-
-
-class DatabaseInvalidError(LMDBDataError):
-    """The file is no LMDB database, or none of a known record layout."""
-
-
-class DatabaseVersionError(LMDBDataError):
-    """The record layout is newer than this version of the package."""
-
-
-class DiskFullError(LMDBDataError):
-    """The database does not fit on the disk."""
-
-
-class KeyInvalidError(LMDBDataError):
-    """A key is too long, occurs twice or is not a plain relative path."""
+    """A database, or what it is to be built of, cannot be used."""
 
 
 class KeyMissingError(LMDBDataError):

@@ -1,7 +1,6 @@
 """Image classification from an LMDB database, in mmpretrain's pipelines."""
 
 import copy
-import hashlib
 import logging
 import os
 import re
@@ -15,9 +14,10 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from ..registry import DATASETS
-from .errors import CorruptRecordError, KeyMissingError, LabelMismatchError, LMDBDataError
+from .errors import CorruptRecordError, KeyMissingError, LMDBDataError
 from .image_files import find_defect
 from .lmdb.backend import LMDB_PREFIX
+from .lmdb.format import LABEL_DIGITS
 from .lmdb.reader import LMDBReader, find_database
 
 __all__ = ['ImageNetLMDB']
@@ -122,11 +122,10 @@ class ImageNetLMDB(BaseDataset):
             self._list = _SampleList.from_keys(self.reader)
         labels = self.reader.labels() if self._list is None else self._list.labels
         if labels is None:
-            raise LabelMismatchError(
+            raise LMDBDataError(
                 'the database has no labels' if header else 'the database needs a list of labels',
-                self.reader.path,
-                '',
-                'Give the list (ann_file), or build the database again with classes.',
+                path=self.reader.path,
+                remedy='Give the list (ann_file), or build the database again with classes.',
             )
         self._set_classes(labels)
         self._fully_initialized = True
@@ -143,29 +142,27 @@ class ImageNetLMDB(BaseDataset):
             same = sorted(given) == sorted(own) and list(given) != own
             if len(given) != len(own) or same:
                 problem = 'in another order' if same else f'{len(given)} in number'
-                raise LabelMismatchError(
+                raise LMDBDataError(
                     f'the class list must be that of the {len(own)} classes of the database, '
                     f'got one that is {problem}',
-                    path,
-                    '',
-                    'Leave the class list out of the config, or build the database with it.',
+                    path=path,
+                    remedy='Leave the class list out of the config, or build the database with it.',
                 )
         if given is None:
             given = self._metainfo['classes'] = _class_names(own, int(labels.max()) + 1)
         top = int(labels.argmax())
         if labels[top] >= len(given):
-            raise LabelMismatchError(
+            raise LMDBDataError(
                 f'a label must be below {len(given)}, the number of classes, got {labels[top]}',
-                path,
-                self._record(top)[0],
-                'Give the classes that belong to the labels (classes=...).',
+                path=path,
+                key=self._record(top)[0],
+                remedy='Give the classes that belong to the labels (classes=...).',
             )
         if self.num_classes is not None and len(given) != self.num_classes:
-            raise LabelMismatchError(
+            raise LMDBDataError(
                 f'the model expects {self.num_classes} classes, the data set has {len(given)}',
-                path,
-                '',
-                f'Set num_classes of the head (and of the data set) to {len(given)}.',
+                path=path,
+                remedy=f'Set num_classes of the head (and of the data set) to {len(given)}.',
             )
 
     @force_full_init
@@ -215,16 +212,16 @@ class ImageNetLMDB(BaseDataset):
         """A sample that went through the pipeline, or None for a corrupt record to be replaced."""
         try:
             return super().prepare_data(idx)
-        except LMDBDataError:
-            raise
+        except LMDBDataError as error:
+            if not isinstance(error, CorruptRecordError) or not self._replaces(error):
+                raise
         except Exception as error:
             corrupt = self._explain(idx)
             if corrupt is None:
                 raise
-            if not self.replace_corrupt or self.test_mode:
+            if not self._replaces(corrupt):
                 raise corrupt from error
-            print_log(f'{corrupt} Another sample takes its place.', 'current', logging.WARNING)
-            return None
+        return None
 
     def extra_repr(self) -> list[str]:
         """Lines that `repr` shows."""
@@ -240,23 +237,25 @@ class ImageNetLMDB(BaseDataset):
     def _record(self, index: int) -> tuple[str, int]:
         return (self.reader.sample if self._list is None else self._list.sample)(index)
 
+    def _replaces(self, error: CorruptRecordError) -> bool:
+        """Whether another sample takes the place of a corrupt one; if so, says which it was."""
+        if not self.replace_corrupt or self.test_mode:
+            return False
+        print_log(f'{error} Another sample takes its place.', 'current', logging.WARNING)
+        return True
+
     def _explain(self, idx: int) -> CorruptRecordError | None:
         """The error of a sample whose record is at fault, or None if the pipeline is."""
-        index = self._index(idx)
-        key = self._record(index)[0]
-        data = self.reader.get(key)
-        defect = find_defect(data, decode=True)
-        if self.reader.header is not None and self._list is None:
-            digest = self.reader.digest(index)
-            if hashlib.sha256(data).digest() != digest:
-                defect = f'it is not what was stored: SHA-256 must be {digest.hex()}'
+        key = self._record(self._index(idx))[0]
+        defect = find_defect(self.reader.get(key), decode=True)
         if not defect:
             return None
         return CorruptRecordError(
             f'the image cannot be decoded: {defect}',
-            self.reader.path,
-            key,
-            'Check with `create_lmdb_dataset.py verify`, or set replace_corrupt=True to go on.',
+            path=self.reader.path,
+            key=key,
+            remedy='Check with `create_lmdb_dataset.py verify`, or set replace_corrupt=True to '
+            'go on.',
         )
 
 
@@ -296,15 +295,21 @@ class _SampleList:
         PlainMamba's databases have file names as keys, without the folder.
         """
         if not os.path.isfile(path):
-            raise LabelMismatchError(
-                f'there is no list of labels {path!r}', reader.path, '', 'Correct ann_file.'
+            raise LMDBDataError(
+                f'there is no list of labels {path!r}',
+                path=reader.path,
+                remedy='Correct ann_file.',
             )
         # A path may have spaces: the label stands behind the last one.
         pairs = [line.rpartition(' ') for line in list_from_file(path) if line.strip()]
-        wrong = next((f'{a} {b}' for a, _, b in pairs if not a or not b.isdecimal()), None)
-        if wrong is not None or not pairs:
-            raise LabelMismatchError(
-                f'a line of the list must be "<path> <class index>", got {wrong!r}', path
+        wrong = [
+            f'{name} {label}'
+            for name, _, label in pairs
+            if not name or not label.isdecimal() or len(label) > LABEL_DIGITS
+        ]
+        if wrong or not pairs:
+            raise LMDBDataError(
+                f'a line of the list must be "<path> <class index>", got {wrong[:1]}', path=path
             )
         names = [name.strip() for name, _, _ in pairs]
         if names[0] not in reader and os.path.basename(names[0]) in reader:
@@ -313,9 +318,9 @@ class _SampleList:
             if name not in reader:
                 raise KeyMissingError(
                     f'the list {path!r} names an image that is not there',
-                    reader.path,
-                    name,
-                    'Give the list that belongs to the database.',
+                    path=reader.path,
+                    key=name,
+                    remedy='Give the list that belongs to the database.',
                 )
         return cls(names, [int(label) for _, _, label in pairs])
 

@@ -12,7 +12,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmvmamba.datasets import close_environments
-from mmvmamba.datasets.errors import CorruptRecordError, KeyMissingError, LabelMismatchError
+from mmvmamba.datasets.errors import (
+    CorruptRecordError,
+    KeyMissingError,
+    LMDBDataError,
+)
 from mmvmamba.datasets.lmdb.backend import _readers
 from mmvmamba.datasets.lmdb.writer import BuildOptions, create_lmdb
 from tests.datasets.lmdb_samples import encode, random_image
@@ -144,15 +148,15 @@ def test_mambavisions_databases_are_read_by_the_folders_in_their_keys(root, tmp_
 
 def test_lists_that_do_not_fit_are_refused(tmp_path):
     foreign_database(tmp_path, tmp_path / 'train')
-    with pytest.raises(LabelMismatchError, match=r'needs a list of labels .*ann_file'):
+    with pytest.raises(LMDBDataError, match=r'needs a list of labels .*ann_file'):
         build(tmp_path, data_prefix='train')
-    with pytest.raises(LabelMismatchError, match=r'no list of labels .*gone\.txt'):
+    with pytest.raises(LMDBDataError, match=r'no list of labels .*gone\.txt'):
         build(tmp_path, data_prefix='train', ann_file='gone.txt')
     lines = tmp_path / 'meta' / 'other.txt'
     for text, error, message in [
         ('n01/n09_9.JPEG 0\n', KeyMissingError, r'names an image that is not there .*n09_9'),
-        ('n01/n01_0a.JPEG\n', LabelMismatchError, 'must be "<path> <class index>"'),
-        ('', LabelMismatchError, 'must be "<path> <class index>"'),
+        ('n01/n01_0a.JPEG\n', LMDBDataError, 'must be "<path> <class index>"'),
+        ('', LMDBDataError, 'must be "<path> <class index>"'),
     ]:
         lines.write_text(text)
         with pytest.raises(error, match=message):
@@ -166,13 +170,11 @@ def test_a_list_picks_from_our_databases(database, tmp_path):
 
 
 def test_classes_must_fit_database_and_model(database):
-    with pytest.raises(
-        LabelMismatchError, match=r'expects 1000 classes, the data set has 3 .*head'
-    ):
+    with pytest.raises(LMDBDataError, match=r'expects 1000 classes, the data set has 3 .*head'):
         build(database, num_classes=1000)
-    with pytest.raises(LabelMismatchError, match='got one that is 2 in number'):
+    with pytest.raises(LMDBDataError, match='got one that is 2 in number'):
         build(database, classes=['ant', 'bee'])
-    with pytest.raises(LabelMismatchError, match='got one that is in another order'):
+    with pytest.raises(LMDBDataError, match='got one that is in another order'):
         build(database, classes=['bee', 'ant', 'cat dog'])
     renamed = build(database, classes=['Ameise', 'Biene', 'Katze'], num_classes=3)
     assert renamed.CLASSES == ('Ameise', 'Biene', 'Katze')
@@ -180,7 +182,7 @@ def test_classes_must_fit_database_and_model(database):
 
 def test_databases_without_labels_are_refused(image_folder, tmp_path):
     create_lmdb(image_folder, tmp_path / 'a.lmdb', 'tree', options=BuildOptions(workers=0))
-    with pytest.raises(LabelMismatchError, match=r'has no labels .*a\.lmdb'):
+    with pytest.raises(LMDBDataError, match=r'has no labels .*a\.lmdb'):
         build(tmp_path / 'a.lmdb')
 
 

@@ -44,7 +44,7 @@ def test_create_info_verify_export(tool, images, tmp_path, capsys, command):
     assert 'num_records:  8' in out and 'classes:      a, b' in out
     assert tool('info', base, '--json') == 0
     header = json.loads(capsys.readouterr().out)
-    assert (header['num_records'], header['version']) == (8, 1)
+    assert (header['num_records'], header['version']) == (8, 2)
     assert tool('verify', base, '--decode', '--quiet', '--workers', 0) == 0
     assert tool('export', base, tmp_path / 'again', '--quiet', '--list', tmp_path / 'l.txt') == 0
     assert files_of(tmp_path / 'again') == files_of(images)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
-from mmvmamba.datasets.errors import DatabaseNotFoundError, KeyMissingError
+from mmvmamba.datasets.errors import KeyMissingError, LMDBDataError
 
+from .format import CREATE_COMMAND
 from .reader import LMDBReader, find_database
 
 __all__ = ['LMDB_PREFIX', 'LMDBFileBackend', 'split_uri']
@@ -46,12 +47,10 @@ def split_uri(uri: str | os.PathLike) -> tuple[LMDBReader, str]:
     if folder:
         # A key may begin with a slash of its own.
         return _readers[folder], path[len(folder) + 1 :].rstrip('/')
-    raise DatabaseNotFoundError(
+    raise LMDBDataError(
         'no folder of this path is an LMDB database',
-        path,
-        '',
-        'Build it with `python tools/dataset_converters/create_lmdb_dataset.py create`, or correct '
-        'the path in the config.',
+        path=path,
+        remedy=f'Build it with `{CREATE_COMMAND}`, or correct the path in the config.',
     )
 
 
@@ -91,7 +90,7 @@ class LMDBFileBackend(BaseStorageBackend):
     def isdir(self, filepath: str | Path) -> bool:
         """Whether there are files below the path."""
         reader, key = self._locate(filepath)
-        return not key or any(name.startswith(f'{key}/') for name in reader.stored_keys())
+        return not key or next(reader.stored_keys(f'{key}/'), None) is not None
 
     def join_path(self, filepath: str | Path, *filepaths: str | Path) -> str:
         """Joins parts of a path."""
@@ -128,9 +127,9 @@ class LMDBFileBackend(BaseStorageBackend):
         reader, key = self._locate(dir_path)
         prefix = f'{key}/' if key else ''
         folders = set()
-        names = [k.removeprefix(prefix) for k in reader.stored_keys() if k.startswith(prefix)]
+        names = [name.removeprefix(prefix) for name in reader.stored_keys(prefix)]
         if not names:
-            raise KeyMissingError('no file below this folder', reader.path, prefix)
+            raise KeyMissingError('no file below this folder', path=reader.path, key=prefix)
         for name in names:
             parts = name.split('/')
             for depth in range(1, len(parts) if recursive else min(2, len(parts))):
@@ -155,8 +154,8 @@ class LMDBFileBackend(BaseStorageBackend):
         if root and not path.startswith(f'{root}/') and path.rstrip('/') != root:
             raise KeyMissingError(
                 f'the database stands for the folder {root!r}, which has no such file',
-                self.db_path,
-                path,
-                'Give backend_args to the transforms that read images only.',
+                path=self.db_path,
+                key=path,
+                remedy='Give backend_args to the transforms that read images only.',
             )
         return reader, path.removeprefix(root).strip('/')

@@ -1,10 +1,12 @@
 """Reads, checks and digests source images in worker processes, in order and a bounded way ahead."""
 
 import ctypes
+import errno
 import hashlib
 import multiprocessing
 import os
 import signal
+import stat
 import struct
 import threading
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from multiprocessing.synchronize import Semaphore
 from mmvmamba.datasets.errors import LMDBDataError
 from mmvmamba.datasets.image_files import DECODE_ERRORS, find_defect, is_image_name, shrink
 
-from .format import DIGEST_BYTES
+from .format import DIGEST_BYTES, checksum, encode_key
 from .sources import Listing
 
 __all__ = ['LoadedImage', 'end_with_parent', 'load_images']
@@ -24,9 +26,10 @@ __all__ = ['LoadedImage', 'end_with_parent', 'load_images']
 # the writer commits. Memory is taken up where images are; a larger image goes through the pipe.
 SLOTS = 32
 SLOT_BYTES = 1 << 19
-# Index, SHA-256, whether resized, bytes of the defect, and bytes of the image in the shared memory,
-# -1 if the image follows. The text of the defect comes last.
-FRAME = struct.Struct(f'<Q{DIGEST_BYTES}s?Iq')
+# Index, SHA-256, checksum, whether resized, bytes of the defect, and bytes of the image in the
+# shared memory, -1 if the image follows. The text of the defect comes last.
+FRAME = struct.Struct(f'<Q{DIGEST_BYTES}sQ?Iq')
+VALUE_LIMIT = (1 << 32) - 1  # LMDB's
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class LoadedImage:
         data: The bytes to store, to be used before the next image is asked for; empty with a
             defect.
         digest: Their SHA-256.
+        checksum: That of the format, of the key and the bytes.
         resized: Whether they were re-encoded.
         defect: Why it cannot be read, or ''.
     """
@@ -45,6 +49,7 @@ class LoadedImage:
     index: int
     data: bytes | memoryview
     digest: bytes
+    checksum: int
     resized: bool
     defect: str
 
@@ -107,10 +112,10 @@ class _Reader:
     def next_image(self) -> Iterator[LoadedImage]:
         """Yields one image, and gives its place back when the caller is done with it."""
         frame = self.pipe.recv_bytes()
-        index, digest, resized, length, size = FRAME.unpack_from(frame)
+        index, digest, check, resized, length, size = FRAME.unpack_from(frame)
         defect = frame[FRAME.size : FRAME.size + length].decode()
         data = self.slots[self.count % SLOTS][:size] if size >= 0 else self.pipe.recv_bytes()
-        yield LoadedImage(index, data, digest, resized, defect)
+        yield LoadedImage(index, data, digest, check, resized, defect)
         self.count += 1
         self.free.release()
 
@@ -147,8 +152,15 @@ def _send_images(
             slot[:size] = image.data
         is_shared = size <= SLOT_BYTES
         defect = image.defect.encode('utf-8', 'replace')
-        head = (index, image.digest, image.resized, len(defect), size if is_shared else -1)
-        sender.send_bytes(FRAME.pack(*head) + defect)
+        head = FRAME.pack(
+            index,
+            image.digest,
+            image.checksum,
+            image.resized,
+            len(defect),
+            size if is_shared else -1,
+        )
+        sender.send_bytes(head + defect)
         if not is_shared:
             sender.send_bytes(image.data)
     sender.close()
@@ -189,17 +201,34 @@ def _load(
         if defect:
             return _defective(index, defect)
     stored = data if smaller is None else smaller
-    return LoadedImage(index, stored, hashlib.sha256(stored).digest(), smaller is not None, '')
+    digest = hashlib.sha256(stored).digest()
+    check = checksum(encode_key(listing.keys[index]), stored)
+    return LoadedImage(index, stored, digest, check, smaller is not None, '')
 
 
-def _read(path: str, offset: int, size: int, buffer: memoryview) -> bytes | memoryview:
-    with open(path, 'rb', buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size if size < 0 else size
+def _read(path: str, offset: int, size: int, buffer: memoryview) -> memoryview:
+    with open(path, 'rb', buffering=0, opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, 'it is not a regular file')
+        size = status.st_size if size < 0 else size
+        if size > VALUE_LIMIT:
+            raise OSError(errno.EFBIG, f'a record may have {VALUE_LIMIT} bytes, got {size}')
         file.seek(offset)
-        if size > len(buffer):
-            return file.read(size)
-        return buffer[: file.readinto(buffer[:size])]
+        data = buffer[:size] if size <= len(buffer) else memoryview(bytearray(size))
+        filled = 0
+        while filled < size:
+            count = file.readinto(data[filled:])
+            if not count:
+                raise OSError(errno.EIO, f'the file ends {size - filled} bytes too early')
+            filled += count
+        return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file; a named pipe too, without waiting for a writer."""
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 
 
 def _defective(index: int, defect: str) -> LoadedImage:
-    return LoadedImage(index, b'', bytes(DIGEST_BYTES), False, defect)
+    return LoadedImage(index, b'', bytes(DIGEST_BYTES), 0, False, defect)

@@ -3,19 +3,20 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mmvmamba.datasets.errors import DatabaseExistsError, KeyMissingError
+from mmvmamba.datasets.errors import KeyMissingError, LMDBDataError
 from mmvmamba.datasets.image_files import find_defect, is_image_name
+from mmvmamba.files import put_in_place
 
 from .format import encode_key
 from .loading import end_with_parent
 from .reader import LMDBReader
-from .writer import TABLES, manifest
 
 __all__ = ['export_lmdb', 'verify_lmdb']
 
@@ -38,16 +39,21 @@ def verify_lmdb(
         progress: Whether to show a progress bar.
 
     Returns:
-        Key and defect of each bad record; ('', defect) for the index itself.
+        Key and defect of each bad record.
+
+    Raises:
+        LMDBDataError: If the pages of the file or the tables of the index are broken.
     """
     reader = LMDBReader(path)
-    defects = []
+    # Opening it checked the index itself.
     if reader.header is None:
         decode = True
+        defects = []
     else:
-        defects += _check_index(reader)
-    defects += _each(_verify_chunk, (reader.path, decode), reader, workers, progress)
-    return defects
+        listed = set(reader.sample_keys())
+        # Records that are missing are found one by one.
+        defects = [(key, 'not in the index') for key in reader.stored_keys() if key not in listed]
+    return defects + _each(_verify_chunk, (reader.path, decode), reader, workers, progress)
 
 
 def export_lmdb(
@@ -69,62 +75,83 @@ def export_lmdb(
         progress: Whether to show a progress bar.
 
     Returns:
-        Key and defect of each record that is not what was stored and was not written.
+        Key and defect of each record that was not written: it is not what was stored, or its key
+        would lead out of the folder, or through a symbolic link that was in it.
     """
     output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise LMDBDataError('a folder is needed, this is a file', path=str(output))
     if output.exists() and any(output.iterdir()) and not overwrite:
-        raise DatabaseExistsError(
-            'the folder is not empty', str(output), '', 'Pass --overwrite, or name another.'
+        raise LMDBDataError(
+            'the folder is not empty',
+            path=str(output),
+            remedy='Pass --overwrite, or name another.',
         )
     reader = LMDBReader(path)
     output.mkdir(parents=True, exist_ok=True)
     defects = _each(_export_chunk, (reader.path, str(output)), reader, workers, progress)
     if list_file is not None:
-        labels = reader.labels()
-        with open(list_file, 'w', encoding='utf-8', errors='surrogateescape') as file:
+        _write_list(Path(list_file), reader, {key for key, _ in defects})
+    return defects
+
+
+def _write_list(path: Path, reader: LMDBReader, left_out: set[str]) -> None:
+    labels = reader.labels()
+    part = path.with_name(f'{path.name}.part')
+    try:
+        with open(part, 'w', encoding='utf-8', errors='surrogateescape') as file:
             for i, key in enumerate(reader.sample_keys()):
-                file.write(f'{key}\n' if labels is None else f'{key} {labels[i]}\n')
-    return defects
-
-
-def _check_index(reader: LMDBReader) -> list[tuple[str, str]]:
-    tables = {name: reader.table(name) for name in TABLES}
-    found = manifest({name: value for name, value in tables.items() if value is not None})
-    defects = []
-    if found != reader.header.manifest:
-        defects.append(('', f'the manifest of the index must be {reader.header.manifest}'))
-    listed = set(reader.sample_keys())
-    # Missing records are found one by one.
-    defects += [(key, 'not in the index') for key in reader.stored_keys() if key not in listed]
-    return defects
+                if key not in left_out:
+                    file.write(f'{key}\n' if labels is None else f'{key} {labels[i]}\n')
+        put_in_place(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _each(
-    function: object, arguments: tuple, reader: LMDBReader, workers: int, progress: bool
+    function: Callable, arguments: tuple, reader: LMDBReader, workers: int, progress: bool
 ) -> list[tuple[str, str]]:
-    results: list[tuple[str, str]] = []
+    """Calls a function with every chunk of the records, and joins what it finds."""
     chunks = _chunks(reader)
     with tqdm(total=len(reader), unit='img', disable=not progress) as bar:
         if workers == 0:
-            for chunk in chunks:
-                results += function(*arguments, chunk)
-                bar.update(len(chunk))
-            return results
-        with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-            pending = deque()
-            for chunk in chunks:
-                pending.append((len(chunk), pool.submit(function, *arguments, chunk)))
-                if len(pending) > TASKS_PER_WORKER * workers:
-                    _collect(pending, results, bar)
-            while pending:
-                _collect(pending, results, bar)
-    return results
+            return [
+                defect
+                for chunk in chunks
+                for defect in _counted(function(*arguments, chunk), len(chunk), bar)
+            ]
+        try:
+            with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+                return list(_submit(pool, function, arguments, chunks, workers, bar))
+        except BrokenProcessPool as error:
+            raise LMDBDataError(
+                'a process that read was killed, perhaps for want of memory or by a broken disk',
+                path=reader.path,
+                remedy='Run the same command again, with fewer --workers.',
+            ) from error
 
 
-def _collect(pending: deque, results: list[tuple[str, str]], bar: tqdm) -> None:
-    count, future = pending.popleft()
-    results += future.result()
+def _submit(
+    pool: ProcessPoolExecutor,
+    function: Callable,
+    arguments: tuple,
+    chunks: Iterator[list[Task]],
+    workers: int,
+    bar: tqdm,
+) -> Iterator[tuple[str, str]]:
+    pending = deque()
+    for chunk in chunks:
+        pending.append((pool.submit(function, *arguments, chunk), len(chunk)))
+        if len(pending) > TASKS_PER_WORKER * workers:
+            future, count = pending.popleft()
+            yield from _counted(future.result(), count, bar)
+    for future, count in pending:
+        yield from _counted(future.result(), count, bar)
+
+
+def _counted(defects: list[tuple[str, str]], count: int, bar: tqdm) -> list[tuple[str, str]]:
     bar.update(count)
+    return defects
 
 
 def _chunks(reader: LMDBReader) -> Iterator[list[Task]]:
@@ -150,7 +177,8 @@ def _read(path: str, task: Task) -> tuple[bytes, str]:
     """The bytes of a record, and what is wrong with them."""
     _, key, size, digest = task
     try:
-        data = _readers.setdefault(path, LMDBReader(path)).get(key)
+        # The digest says more than the checksum.
+        data = _readers.setdefault(path, LMDBReader(path)).get(key, check=not digest)
     except KeyMissingError:
         return b'', 'the record is missing'
     if size >= 0 and len(data) != size:
@@ -178,9 +206,39 @@ def _export_chunk(path: str, output: str, chunk: list[Task]) -> list[tuple[str, 
         if defect:
             defects.append((task[1], defect))
             continue
-        # A foreign database may have keys that would lead out of the folder.
-        encode_key(task[1], path)
-        file = Path(output, task[1])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        defect = _write(Path(output), task[1], data)
+        if defect:
+            defects.append((task[1], defect))
     return defects
+
+
+def _write(output: Path, key: str, data: bytes) -> str:
+    """Writes a record below a folder; returns why that cannot be, or ''."""
+    try:
+        # A foreign database may have keys that would lead out of the folder.
+        encode_key(key)
+    except LMDBDataError as error:
+        return error.problem
+    *parents, name = key.split('/')
+    folder = output
+    for parent in parents:
+        folder /= parent
+        if folder.is_symlink():
+            return f'{folder} is a symbolic link'
+        if not folder.is_dir():
+            if folder.exists():
+                return f'{folder} is a file'
+            folder.mkdir(exist_ok=True)  # another worker may be there first
+    file = folder / name
+    if file.is_dir() and not file.is_symlink():
+        return f'{file} is a folder'
+    part = folder / f'.mmvmamba-{os.getpid()}.part'
+    try:
+        part.unlink(missing_ok=True)
+        # No link is followed: neither by making a new file, nor by renaming it.
+        with open(part, 'xb') as stream:
+            stream.write(data)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+    return ''

@@ -1,54 +1,94 @@
-"""Reads LMDB databases: lazily, once per process, without locks, with errors that help."""
+"""Reads LMDB databases: lazily, once per process, safely across forks, with errors that help."""
 
-import json
 import os
 import struct
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 
 import lmdb
 import numpy as np
 
-from mmvmamba.datasets.errors import (
-    DatabaseIncompleteError,
-    DatabaseInvalidError,
-    DatabaseNotFoundError,
-    KeyMissingError,
-)
+from mmvmamba.datasets.errors import CorruptRecordError, KeyMissingError, LMDBDataError
 
 from .format import (
+    BUILD_AGAIN,
+    CREATE_COMMAND,
     DIGEST_BYTES,
     END_DTYPE,
+    KEY_LIMIT,
     LABEL_DTYPE,
     RESERVED,
     SIZE_DTYPE,
+    TABLES,
     Header,
+    check_tables,
+    checksum,
     decode_key,
     meta_key,
+    parse_json,
 )
+from .pages import check_pages
 
 __all__ = ['LMDBReader', 'close_environments', 'find_database']
 
-CREATE_COMMAND = 'python tools/dataset_converters/create_lmdb_dataset.py create'
 HEADER, STATE = meta_key('header'), meta_key('state')
 KEYS, KEY_ENDS, LABELS = meta_key('keys'), meta_key('key_ends'), meta_key('labels')
+CHECKSUMS = meta_key('checksums')
 # PlainMamba's converter stores the number of images under this key, beside the images.
 FOREIGN_TOTAL = b'total'
+KEYS_AT_ONCE = 1000
 
-# LMDB forbids opening one file twice in a process, so all readers share the environments: by the
-# identity of the file, with the process that opened it.
-_open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
-_lock = threading.Lock()
+# Device and number of a file.
+Identity = tuple[int, int]
 
 
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
+@dataclass(frozen=True)
+class _Database:
+    """An open database.
+
+    Args:
+        env: Its environment.
+        header: What it says about itself; None if it is not of our layout.
+        stamp: Which file it is: identity, size, time of the last change.
+    """
+
+    env: lmdb.Environment
+    header: Header | None
+    stamp: tuple[int, int, int, int]
+
+
+# LMDB forbids opening one file twice in a process, so all readers share what is open.
+_open: dict[Identity, _Database] = {}
+# Files found sound, here or in the process that this one was started by: the check of a large
+# database takes seconds and is done once, not by each worker.
+_sound: set[tuple[int, int, int, int]] = set()
+# Held during each use of an environment, and while the process forks. LMDB counts the threads that
+# are inside of it, and a child that got the count of a thread it does not have would wait for it.
+_gate = threading.RLock()
+
+
+def _close_all() -> None:
+    for database in _open.values():
+        database.env.close()
+    _open.clear()
+
+
+def _begin_in_child() -> None:
+    try:
+        # LMDB must not be used across a fork. The child opens for itself.
+        _close_all()
+    finally:
+        _gate.release()
 
 
 if hasattr(os, 'register_at_fork'):
-    # A lock that another thread held while forking would never be free in the child.
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(
+        before=_gate.acquire, after_in_parent=_gate.release, after_in_child=_begin_in_child
+    )
 
 
 def find_database(path: str) -> str | None:
@@ -63,17 +103,17 @@ def find_database(path: str) -> str | None:
 
 def close_environments() -> None:
     """Closes what readers of this process have opened; they open it again when they are used."""
-    with _lock:
-        for env, _ in _open.values():
-            env.close()
-        _open.clear()
+    with _gate:
+        _close_all()
 
 
 class LMDBReader:
     """Read access to one database.
 
     Nothing is opened before the first use, and every process opens for itself: a reader can be
-    pickled, copied and carried through a fork. Databases of other layouts can be read by key.
+    pickled, copied, carried through a fork, and used by several threads. At the first opening, the
+    pages of the file and the tables of the index are checked; each record is when it is read.
+    Databases of other layouts, which have no checksums, can be read by key.
 
     Args:
         path: Folder of the database.
@@ -81,75 +121,87 @@ class LMDBReader:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
-        self._identity: tuple[int, int] | None = None
-        self._header: Header | None = None
-        self._is_checked = False
+        self._identity: Identity | None = None
 
     def __getstate__(self) -> dict:
-        return {'path': self.path}
+        database = _open.get(self._identity)
+        return {'path': self.path, 'stamp': database and database.stamp}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(state['path'])
+        if state['stamp'] is not None:
+            _sound.add(state['stamp'])
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.path!r})'
 
     def __len__(self) -> int:
         """Number of images."""
-        if self.header is not None:
-            return self.header.num_records
-        with self._begin() as txn:
+        with self._transaction() as txn:
+            if self.header is not None:
+                return self.header.num_records
             return txn.stat()['entries'] - (txn.get(FOREIGN_TOTAL) is not None)
 
     @property
     def header(self) -> Header | None:
         """What the database says about itself; None if it is not of our layout."""
-        if not self._is_checked:
-            self._header = self._read_header()
-            self._is_checked = True
-        return self._header
+        with _gate:
+            return self._database().header
 
     @property
     def classes(self) -> list[str] | None:
         """Class names in label order, if the database has them."""
-        return self._json('classes')
+        value = self._bytes('classes')
+        return None if value is None else parse_json(value, 'classes', list, self.path)
 
     @property
     def skipped(self) -> list[list[str]]:
         """Key and reason of each source image that the build could not read."""
-        return self._json('skipped') or []
+        value = self._bytes('skipped')
+        return [] if value is None else parse_json(value, 'skipped', list, self.path)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, check: bool = True) -> bytes:
         """The bytes of an image.
+
+        Args:
+            key: Its relative path.
+            check: Whether to compare them with the checksum that the database has of them.
 
         Raises:
             KeyMissingError: If there is no such image.
+            CorruptRecordError: If the bytes are not those that were stored.
         """
-        value = self._find(key)
-        if value is None:
-            raise KeyMissingError(
-                f'no such image among {len(self)}',
-                self.path,
-                key,
-                'Compare with `create_lmdb_dataset.py info`, or build the database again.',
-            )
-        return value
+        encoded = _encoded(key)
+        with self._transaction() as txn:
+            value = txn.get(encoded) if encoded else None
+            if value is not None:
+                if not check or self._is_whole(txn, encoded, value):
+                    return bytes(value)
+                raise CorruptRecordError(
+                    'the record is not what was stored under this key',
+                    path=self.path,
+                    key=key,
+                    remedy='Check with `create_lmdb_dataset.py verify`, and copy the database '
+                    'again or build it again.',
+                )
+        raise KeyMissingError(
+            f'no such image among {len(self)}',
+            path=self.path,
+            key=key,
+            remedy='Compare with `create_lmdb_dataset.py info`, or build the database again.',
+        )
 
     def __contains__(self, key: str) -> bool:
-        return self._find(key) is not None
-
-    def _find(self, key: str) -> bytes | None:
-        try:
-            with self._environment().begin() as txn:
-                return txn.get(key.encode('utf-8', 'surrogateescape'))
-        except lmdb.BadValsizeError:
-            # Empty, or longer than any key can be.
-            return None
+        encoded = _encoded(key)
+        with self._transaction() as txn:
+            return bool(encoded) and txn.get(encoded) is not None
 
     def sample(self, index: int) -> tuple[str, int | None]:
         """Key and label of a sample; the label is None in a database without labels."""
-        self._require_header()
-        with self._begin() as txn:
+        count = self._own_header().num_records
+        if not 0 <= index < count:
+            raise IndexError(f'index must be in [0, {count}), got {index}')
+        with self._transaction() as txn:
             ends = txn.get(KEY_ENDS)
             start = struct.unpack_from('<Q', ends, 8 * (index - 1))[0] if index else 0
             end = struct.unpack_from('<Q', ends, 8 * index)[0]
@@ -168,13 +220,17 @@ class LMDBReader:
             yield decode_key(text[start:end])
             start = end
 
-    def stored_keys(self) -> Iterator[str]:
-        """The keys of the image records themselves, in LMDB's order."""
-        with self._begin() as txn, txn.cursor() as cursor:
-            for key in cursor.iternext(keys=True, values=False):
-                key = bytes(key)
+    def stored_keys(self, prefix: str = '') -> Iterator[str]:
+        """The keys of the image records themselves that begin with a text, in LMDB's order."""
+        start = prefix.encode('utf-8', 'surrogateescape')
+        keys = self._keys_from(start, skipped=0)
+        while keys:
+            for key in keys:
+                if not key.startswith(start):
+                    return
                 if not key.startswith(RESERVED.encode()) and key != FOREIGN_TOTAL:
                     yield decode_key(key)
+            keys = self._keys_from(keys[-1], skipped=1)
 
     def labels(self) -> np.ndarray | None:
         """Class indices in sample order, if the database has them."""
@@ -188,85 +244,78 @@ class LMDBReader:
         """SHA-256 of each record in sample order, as (N, 32) bytes."""
         return self._array('sha256', np.dtype('u1')).reshape(-1, DIGEST_BYTES)
 
-    def digest(self, index: int) -> bytes:
-        """SHA-256 of one record."""
-        with self._begin() as txn:
-            table = txn.get(meta_key('sha256'))
-            return bytes(table[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
-
     def resized(self) -> np.ndarray:
         """Indices of the samples that were re-encoded when the database was built."""
         return self._array('resized', END_DTYPE)
 
-    def table(self, name: str) -> bytes | None:
-        """The raw bytes of one of the layout's tables."""
-        self._require_header()
-        return self._bytes(name)
-
     def _bytes(self, name: str) -> bytes | None:
-        with self._begin() as txn:
+        with self._transaction() as txn:
             value = txn.get(meta_key(name))
             return None if value is None else bytes(value)
-
-    def _json(self, name: str) -> list | None:
-        value = self._bytes(name)
-        return None if value is None else json.loads(value)
 
     def _array(self, name: str, dtype: np.dtype) -> np.ndarray | None:
         value = self._bytes(name)
         return None if value is None else np.frombuffer(value, dtype)
 
-    def _require_header(self) -> None:
-        if self.header is None:
-            raise DatabaseInvalidError(
+    def _own_header(self) -> Header:
+        header = self.header
+        if header is None:
+            raise LMDBDataError(
                 'the database is not of the layout of mmvmamba',
-                self.path,
-                '',
-                "If PlainMamba's converter made it, name its list of labels (ann_file).",
+                path=self.path,
+                remedy="If PlainMamba's converter made it, name its list of labels (ann_file).",
             )
+        return header
 
-    def _read_header(self) -> Header | None:
-        with self._begin() as txn:
-            if txn.stat()['entries'] == 0:
-                raise DatabaseInvalidError(
-                    'the database is empty', self.path, '', f'Build it with `{CREATE_COMMAND}`.'
-                )
-            data = txn.get(HEADER)
-            if data is None:
-                if txn.get(STATE) is not None:
-                    raise DatabaseIncompleteError(
-                        'the database is half-built',
-                        self.path,
-                        '',
-                        f'Run the same `{CREATE_COMMAND}` again: it goes on where it stopped.',
-                    )
-                return None
-            header = Header.loads(bytes(data), self.path)
-            if len(txn.get(KEY_ENDS) or b'') != 8 * header.num_records:
-                raise DatabaseInvalidError(
-                    f'the index is not of {header.num_records} records',
-                    self.path,
-                    KEY_ENDS.decode(),
-                    f'Build it again with `{CREATE_COMMAND}`.',
-                )
-            return header
+    def _is_whole(self, txn: lmdb.Transaction, key: bytes, data: memoryview) -> bool:
+        header = self._database().header
+        if header is None or header.version == 1:
+            return True
+        wanted = checksum(key, data)
+        # LMDB's files have the byte order of the machine, as this has.
+        table = txn.get(CHECKSUMS).cast('Q')
+        place = bisect_left(table, wanted)
+        return place < len(table) and table[place] == wanted
 
-    def _begin(self) -> lmdb.Transaction:
-        # Memory views into the map: copied, or let go, before the transaction ends.
-        return self._environment().begin(buffers=True)
+    def _keys_from(self, start: bytes, skipped: int) -> list[bytes]:
+        """Some keys from the first on that is not lower than ``start``."""
+        # No transaction stays open between two steps of a caller's loop.
+        with self._transaction() as txn, txn.cursor() as cursor:
+            if not (cursor.set_range(start) if start else cursor.first()):
+                return []
+            keys = cursor.iternext(keys=True, values=False)
+            return [bytes(key) for key in islice(keys, skipped, skipped + KEYS_AT_ONCE)]
 
-    def _environment(self) -> lmdb.Environment:
-        entry = _open.get(self._identity)
-        if entry is None or entry[1] != os.getpid():
-            with _lock:
-                identity, entry = _open_environment(self.path)
-            if identity != self._identity:
-                # Another file than before, if any, has the path now.
-                self._identity, self._is_checked = identity, False
-        return entry[0]
+    @contextmanager
+    def _transaction(self) -> Iterator[lmdb.Transaction]:
+        """A transaction that gives views into the map, which end with it."""
+        with _gate:
+            try:
+                with self._database().env.begin(buffers=True) as txn:
+                    yield txn
+            except lmdb.Error as error:
+                raise LMDBDataError(
+                    f'LMDB cannot read the database ({error})', path=self.path, remedy=BUILD_AGAIN
+                ) from error
+
+    def _database(self) -> _Database:
+        """The database, open; to be asked for with the gate held."""
+        database = _open.get(self._identity)
+        if database is None:
+            self._identity, database = _open_database(self.path)
+        return database
 
 
-def _open_environment(path: str) -> tuple[tuple[int, int], tuple[lmdb.Environment, int]]:
+def _encoded(key: str) -> bytes | None:
+    """The bytes of a key, or None for one that no database can have."""
+    try:
+        encoded = key.encode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:
+        return None
+    return encoded if 0 < len(encoded) <= KEY_LIMIT else None
+
+
+def _open_database(path: str) -> tuple[Identity, _Database]:
     file = find_database(path)
     if file is None:
         remedy = f'Build it with `{CREATE_COMMAND}`, or correct the path in the config.'
@@ -274,42 +323,58 @@ def _open_environment(path: str) -> tuple[tuple[int, int], tuple[lmdb.Environmen
             remedy = (
                 f'Its build was interrupted: run the same `{CREATE_COMMAND}` again to finish it.'
             )
-        raise DatabaseNotFoundError('there is no LMDB database', path, '', remedy)
-    status = os.stat(file)
-    identity = (status.st_dev, status.st_ino)
-    entry = _open.pop(identity, None)
-    if entry is not None and entry[1] == os.getpid():
-        _open[identity] = entry
-        return identity, entry
-    if entry is not None:
-        # Inherited through a fork. Without a lock file there is nothing in it to share, and LMDB
-        # opens the file anew only once this copy is closed.
-        entry[0].close()
+        raise LMDBDataError('there is no LMDB database', path=path, remedy=remedy)
     try:
+        status = os.stat(file)
+        identity = (status.st_dev, status.st_ino)
+        if identity in _open:
+            return identity, _open[identity]
+        stamp = (*identity, status.st_size, status.st_mtime_ns)
+        if stamp not in _sound:
+            check_pages(file)
         env = lmdb.open(
-            path,
-            subdir=file != path,
-            readonly=True,
-            create=False,
-            lock=False,
-            readahead=False,
+            path, subdir=file != path, readonly=True, create=False, lock=False, readahead=False
         )
-    except lmdb.Error as error:
-        raise DatabaseInvalidError(
-            f'LMDB cannot open the file of {status.st_size} bytes ({error})',
-            path,
-            '',
-            f'Copy it again, or build it again with `{CREATE_COMMAND}`.',
+    except (lmdb.Error, OSError) as error:
+        raise LMDBDataError(
+            f'the file cannot be opened ({error})',
+            path=path,
+            remedy=f'Look after its permissions, copy it again, or build it: `{CREATE_COMMAND}`.',
         ) from error
-    # Touching a page beyond the end of the file would kill the process (SIGBUS).
-    expected = (env.info()['last_pgno'] + 1) * env.stat()['psize']
-    if status.st_size < expected:
+    try:
+        with env.begin(buffers=True) as txn:
+            header = _read_header(txn, path, stamp in _sound)
+    except BaseException:
         env.close()
-        raise DatabaseIncompleteError(
-            f'the file must have at least {expected} bytes, got {status.st_size}: it was cut short',
-            path,
-            '',
-            'Copy it again, or build it again.',
-        )
-    _open[identity] = entry = (env, os.getpid())
-    return identity, entry
+        raise
+    _sound.add(stamp)
+    _open[identity] = database = _Database(env, header, stamp)
+    return identity, database
+
+
+def _read_header(txn: lmdb.Transaction, path: str, is_sound: bool) -> Header | None:
+    """The header, after the tables were checked against it; None for another layout."""
+    if txn.stat()['entries'] == 0:
+        raise LMDBDataError('the database is empty', path=path, remedy=BUILD_AGAIN)
+    data = txn.get(HEADER)
+    if data is None:
+        if txn.get(STATE) is not None:
+            raise LMDBDataError(
+                'the database is half-built',
+                path=path,
+                remedy=f'Run the same `{CREATE_COMMAND}` again: it goes on where it stopped.',
+            )
+        with txn.cursor() as cursor:
+            if cursor.set_range(RESERVED.encode()) and _is_reserved(cursor.key()):
+                raise LMDBDataError('the header is missing', path=path, remedy=BUILD_AGAIN)
+        return None
+    header = Header.loads(bytes(data), path)
+    if not is_sound:
+        tables = {name: txn.get(meta_key(name)) for name in TABLES}
+        tables = {name: value for name, value in tables.items() if value is not None}
+        check_tables(tables, header, path)
+    return header
+
+
+def _is_reserved(key: bytes | memoryview) -> bool:
+    return bytes(key[: len(RESERVED)]) == RESERVED.encode()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from mmvmamba.datasets.errors import KeyInvalidError, LabelMismatchError, SourceError
+from mmvmamba.datasets.errors import LMDBDataError
 from mmvmamba.datasets.image_files import IMAGE_EXTENSIONS, is_image_name
 
-from .format import encode_key
+from .format import LABEL_DIGITS, encode_key
 
 __all__ = ['LAYOUTS', 'Listing', 'list_source']
 
@@ -87,13 +87,13 @@ def list_source(
         all_files: For ``tree``: whether to take other files than images along.
 
     Raises:
-        SourceError: If there is nothing of that layout.
-        KeyInvalidError: If a relative path cannot be a key, or occurs twice.
-        LabelMismatchError: If the classes do not fit the labels.
+        LMDBDataError: If there is nothing of that layout, a relative path cannot be a key or
+            occurs twice, or the classes do not fit the labels.
+        OSError: If a folder or a file cannot be read.
     """
     source = os.fspath(source)
-    if not os.path.exists(source):
-        raise SourceError('there is no such file or folder', source)
+    if not os.path.isdir(source) and not os.path.isfile(source):
+        raise LMDBDataError('there is no such file or folder', path=source)
     layout = _resolve_layout(source, layout, list_file)
     if all_files and layout != 'tree':
         raise ValueError(f"all_files is for layout 'tree', got layout {layout!r}")
@@ -123,8 +123,13 @@ def _resolve_layout(source: str, layout: str, list_file: object) -> str:
 
 
 def _walk_folder(source: str) -> tuple[list[str], Iterator[tuple[str, str, Location]]]:
-    with os.scandir(source) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+    if not os.path.isdir(source):
+        raise LMDBDataError('a folder is needed, this is a file', path=source)
+    names = sorted(
+        name
+        for name in os.listdir(source)
+        if not name.startswith('.') and os.path.isdir(os.path.join(source, name))
+    )
 
     def samples() -> Iterator[tuple[str, str, Location]]:
         for name in names:
@@ -136,12 +141,30 @@ def _walk_folder(source: str) -> tuple[list[str], Iterator[tuple[str, str, Locat
     return names, samples()
 
 
-def _files_below(folder: str) -> Iterator[str]:
-    for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        relative = os.path.relpath(base, folder).replace(os.sep, '/')
-        prefix = '' if relative == '.' else f'{relative}/'
-        yield from (prefix + name for name in files if not name.startswith('.'))
+def _files_below(
+    folder: str, prefix: str = '', above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[str]:
+    """Paths below a folder, links followed.
+
+    Args:
+        folder: The folder.
+        prefix: What to put before the paths.
+        above: The identities of the folders that led to it.
+    """
+    status = os.stat(folder)
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        raise LMDBDataError(
+            'a symbolic link leads back to a folder above it', path=folder, remedy='Remove it.'
+        )
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith('.'):
+            continue
+        if os.path.isdir(path):
+            yield from _files_below(path, f'{prefix}{name}/', (*above, identity))
+        else:
+            yield prefix + name
 
 
 def _tar_files(folder: str) -> list[str]:
@@ -165,11 +188,11 @@ def _walk_tars(source: str) -> tuple[list[str], Iterator[tuple[str, str, Locatio
         elif is_image_name(member):
             name, _, rest = member.partition('/')
             if not rest:
-                raise SourceError(
+                raise LMDBDataError(
                     'a flat tar has no classes',
-                    source,
-                    member,
-                    'Name the list of its labels with --list, or take --layout tree.',
+                    path=source,
+                    key=member,
+                    remedy='Name the list of its labels with --list, or take --layout tree.',
                 )
             samples.append((name, member, (source, offset, size)))
         else:
@@ -195,27 +218,34 @@ def _tar_members(path: str, start: int) -> Iterator[tuple[str, int, int]]:
             file.seek(start)
             with tarfile.open(fileobj=file, mode='r:') as tar:
                 for member in tar:
+                    if member.issparse():
+                        raise LMDBDataError(
+                            'the bytes of a sparse member do not lie in one piece',
+                            path=path,
+                            key=member.name,
+                            remedy='Unpack the tar file and build from the folder.',
+                        )
                     if member.isfile():
                         yield member.name.removeprefix('./'), member.offset_data, member.size
     except (tarfile.TarError, OSError) as error:
-        raise SourceError(
+        raise LMDBDataError(
             f'not a readable, uncompressed tar file ({error})',
-            path,
-            '',
-            'Unpack a compressed one first (`gunzip`), or download it again.',
+            path=path,
+            remedy='Unpack a compressed one first (`gunzip`), or download it again.',
         ) from error
 
 
 def _list_lines(source: str, list_file: str, classes: list[str] | None) -> Listing:
     keys, labels = [], []
-    for number, line in enumerate(Path(list_file).read_text().splitlines(), 1):
+    text = Path(list_file).read_text('utf-8', 'surrogateescape')
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         # A path may have spaces: the label stands behind the last one.
         key, _, label = line.strip().rpartition(' ')
-        if not key or not label.isdecimal():
-            raise SourceError(
-                f'line {number} must be "<path> <class index>", got {line!r}', list_file
+        if not key or not label.isdecimal() or len(label) > LABEL_DIGITS:
+            raise LMDBDataError(
+                f'line {number} must be "<path> <class index>", got {line!r}', path=list_file
             )
         keys.append(key.strip().removeprefix('./'))
         labels.append(int(label))
@@ -254,12 +284,11 @@ def _label(
     """Labels are the positions of the folder names, in ``classes`` if given, else sorted."""
     if classes is not None and sorted(classes) != names:
         differing = sorted(set(classes) ^ set(names))
-        raise LabelMismatchError(
+        raise LMDBDataError(
             f'the {len(classes)} class names given must be those of the {len(names)} folders, '
             f'which differ in {differing[:5]}',
-            source,
-            '',
-            'Leave the class list out to take the folder names.',
+            path=source,
+            remedy='Leave the class list out to take the folder names.',
         )
     classes = names if classes is None else classes
     index = {name: i for i, name in enumerate(classes)}
@@ -278,29 +307,31 @@ def _label(
 
 def _check(listing: Listing, source: str) -> None:
     if not listing.keys:
-        raise SourceError(
+        raise LMDBDataError(
             f'no image with an extension of {IMAGE_EXTENSIONS} for layout {listing.layout!r}',
-            source,
-            '',
-            'Classes need a folder or tar each, a flat folder --list, a tree --layout tree.',
+            path=source,
+            remedy='Classes need a folder or tar each, a flat folder --list, a tree --layout tree.',
         )
     seen = set()
     for key in listing.keys:
         encode_key(key, source)
         if key in seen:
-            raise KeyInvalidError(
-                'the same key occurs twice', source, key, 'Remove one of the two from the source.'
+            raise LMDBDataError(
+                'the same key occurs twice',
+                path=source,
+                key=key,
+                remedy='Remove one of the two from the source.',
             )
         seen.add(key)
     if listing.labels and listing.classes is not None:
         top = max(listing.labels)
         if top >= len(listing.classes):
             key = listing.keys[listing.labels.index(top)]
-            raise LabelMismatchError(
+            raise LMDBDataError(
                 f'a label must be below {len(listing.classes)}, the number of classes, got {top}',
-                source,
-                key,
-                'Give the class list that belongs to the labels.',
+                path=source,
+                key=key,
+                remedy='Give the class list that belongs to the labels.',
             )
 
 

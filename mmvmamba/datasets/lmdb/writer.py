@@ -1,64 +1,65 @@
 """Builds an LMDB database: reader processes, one writer, and a state that survives being killed."""
 
+import errno
 import hashlib
 import json
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
 import lmdb
 import numpy as np
 from mmengine.logging import print_log
 from tqdm import tqdm
 
-from mmvmamba.datasets.errors import (
-    DatabaseExistsError,
-    DatabaseIncompleteError,
-    DiskFullError,
-    SourceError,
-)
+from mmvmamba.datasets.errors import LMDBDataError
+from mmvmamba.files import hold_lock, put_in_place, sync_folder
 from mmvmamba.version import __version__
 
 from .format import (
+    CHECKSUM_DTYPE,
     END_DTYPE,
+    FORMAT_VERSION,
     LABEL_DTYPE,
     SIZE_DTYPE,
     Header,
     encode_key,
+    manifest,
     meta_key,
+    parse_json,
 )
 from .loading import LoadedImage, load_images
+from .pages import check_pages
 from .reader import close_environments, find_database
 from .sources import Listing, list_source
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing keeps a second build of the same database out.
-    fcntl = None
-
 __all__ = [
-    'TABLES',
     'BuildOptions',
     'BuildReport',
     'LMDBWriter',
     'create_lmdb',
     'default_workers',
     'estimate_map_size',
-    'manifest',
 ]
 
-# In the order in which the manifest covers them.
-TABLES = ('classes', 'keys', 'key_ends', 'labels', 'sizes', 'sha256', 'resized', 'skipped')
-BATCH_ROW = np.dtype([('index', '<u8'), ('size', '<u8'), ('sha256', 'V32'), ('resized', '?')])
+BATCH_ROW = np.dtype(
+    [
+        ('index', '<u8'),
+        ('size', '<u8'),
+        ('sha256', 'V32'),
+        ('checksum', CHECKSUM_DTYPE),
+        ('resized', '?'),
+    ]
+)
 BATCH, STATE, HEADER = meta_key('batch/'), meta_key('state'), meta_key('header')
 SKIPPED = meta_key('unread/')
 PAGE = 4096
+EMPTY_BYTES = 2 * PAGE  # of a database that has nothing: its meta pages
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 SPARE_BYTES = 64 << 20
 LOCK_SECONDS = 2
 
@@ -117,16 +118,6 @@ def estimate_map_size(num_bytes: int, num_images: int) -> int:
     return int(1.02 * num_bytes) + num_images * (PAGE + 512) + SPARE_BYTES
 
 
-def manifest(tables: dict[str, bytes]) -> str:
-    """SHA-256 over the names, lengths and bytes of the tables."""
-    digest = hashlib.sha256()
-    for name in TABLES:
-        if name in tables:
-            digest.update(f'{name}:{len(tables[name])}:'.encode())
-            digest.update(tables[name])
-    return digest.hexdigest()
-
-
 def create_lmdb(
     source: str | os.PathLike,
     output: str | os.PathLike,
@@ -175,52 +166,83 @@ class LMDBWriter:
         """Builds the database.
 
         Raises:
-            DatabaseExistsError: If the output is there, or another process is building it.
-            DatabaseIncompleteError: If an interrupted build was one of other images or options.
-            DiskFullError: If the database does not fit.
-            SourceError: If not a single image could be read.
+            LMDBDataError: If the output is there, another process is building it, an interrupted
+                build was one of other images or options, the disk is full, or not a single image
+                could be read.
         """
-        if self.output.exists() and not self.options.overwrite:
-            raise DatabaseExistsError(
-                'the database is already there',
-                str(self.output),
-                '',
-                'Pass --overwrite to replace it, or name another.',
-            )
-        if self.options.restart:
-            shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True, exist_ok=True)
-        with self._exclusive():
-            map_size = self._room()
-            env = lmdb.open(str(self.partial), map_size=map_size, metasync=False, max_spare_txns=1)
-            try:
-                done = self._resume(env)
-                # A build may have been stopped between its last transaction and the renaming.
-                if not self._is_finished(env):
-                    self._growing(env, self._copy)
-                    self._growing(env, self._finish)
-                report = self._report(env, done)
-                file_size = (env.info()['last_pgno'] + 1) * env.stat()['psize']
-            finally:
-                env.close()
-            self._publish(file_size)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._exclusive():
+                self._look_at_output()
+                if self.options.restart:
+                    shutil.rmtree(self.partial, ignore_errors=True)
+                self.partial.mkdir(exist_ok=True)
+                return self._build()
+        except lmdb.Error as error:
+            raise self._unwritable(error) from error
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            raise self._unwritable(error) from error
+
+    def _build(self) -> BuildReport:
+        map_size = self._room()
+        data = self.partial / 'data.mdb'
+        if data.exists() and data.stat().st_size < EMPTY_BYTES:
+            data.unlink()  # stopped before there was anything in it
+        elif data.exists():
+            check_pages(data)
+        # One process writes and none reads, which `_exclusive` sees to.
+        env = lmdb.open(
+            str(self.partial), map_size=map_size, metasync=False, max_spare_txns=1, lock=False
+        )
+        try:
+            done = self._resume(env)
+            # A build may have been stopped between its last transaction and the renaming.
+            if not self._is_finished(env):
+                self._growing(env, self._copy)
+                self._growing(env, self._finish)
+            report = self._report(env, done)
+            file_size = (env.info()['last_pgno'] + 1) * env.stat()['psize']
+        finally:
+            env.close()
+        if data.stat().st_size < file_size:
+            # LMDB may leave the last, free pages unwritten; readers take that for a cut file.
+            os.truncate(data, file_size)
+        check_pages(data)
+        self._publish(data)
         return report
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        with open(self.partial / 'build.lock', 'w') as file:
-            # The readers of a killed build hold its lock for the moment that they take to end.
-            deadline = time.monotonic() + LOCK_SECONDS
-            while not _try_lock(file):
-                if time.monotonic() > deadline:
-                    raise DatabaseExistsError(
-                        'another process is building this database',
-                        str(self.output),
-                        '',
-                        'Wait for it, or stop it.',
-                    )
-                time.sleep(0.05)
+        lock = self.output.with_name(f'{self.output.name}.lock')
+        with ExitStack() as stack:
+            try:
+                # The readers of a killed build hold its lock for the moment that they take to end.
+                stack.enter_context(hold_lock(lock, LOCK_SECONDS))
+            except BlockingIOError as error:
+                raise LMDBDataError(
+                    f'another process is building this database: {error}',
+                    path=str(self.output),
+                    remedy='Wait for it, or stop it.',
+                ) from error
             yield
+
+    def _look_at_output(self) -> None:
+        if not self.output.exists():
+            return
+        if not self.options.overwrite:
+            raise LMDBDataError(
+                'the database is already there',
+                path=str(self.output),
+                remedy='Pass --overwrite to replace it, or name another.',
+            )
+        if find_database(str(self.output)) is None:
+            raise LMDBDataError(
+                'what is there is no database, which alone would be replaced',
+                path=str(self.output),
+                remedy='Name another, or remove it.',
+            )
 
     def _room(self) -> int:
         map_size = estimate_map_size(self.listing.estimate_bytes(), len(self.listing))
@@ -228,11 +250,10 @@ class LMDBWriter:
         present = os.path.getsize(file) if file else 0
         free = shutil.disk_usage(self.partial).free + present
         if map_size - SPARE_BYTES > free:
-            raise DiskFullError(
+            raise LMDBDataError(
                 f'about {map_size / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free',
-                str(self.output),
-                '',
-                'Free some space or build on another disk.',
+                path=str(self.output),
+                remedy='Free some space or build on another disk.',
             )
         return max(map_size, present + SPARE_BYTES)
 
@@ -241,6 +262,7 @@ class LMDBWriter:
         digest = hashlib.sha256(
             json.dumps(
                 [
+                    FORMAT_VERSION,
                     self.listing.layout,
                     self.listing.classes,
                     self.options.max_size,
@@ -259,13 +281,12 @@ class LMDBWriter:
             stored = txn.get(STATE)
         if stored is None:
             return 0
-        stored = json.loads(stored)
+        stored = parse_json(stored, 'state', dict, str(self.partial))
         if stored['fingerprint'] != self._fingerprint():
-            raise DatabaseIncompleteError(
+            raise LMDBDataError(
                 'an interrupted build of other images or options is there',
-                str(self.partial),
-                '',
-                'Pass --restart to throw it away, or repeat the command that began it.',
+                path=str(self.partial),
+                remedy='Pass --restart to throw it away, or repeat the command that began it.',
             )
         return stored['done']
 
@@ -306,7 +327,9 @@ class LMDBWriter:
                 bad.append([key, image.defect])
             else:
                 txn.put(encode_key(key), image.data)
-                rows.append((image.index, len(image.data), image.digest, image.resized))
+                rows.append(
+                    (image.index, len(image.data), image.digest, image.checksum, image.resized)
+                )
             count += 1
             num_bytes += len(image.data)
             if num_bytes >= self.options.batch_bytes or count >= self.options.batch_images:
@@ -327,17 +350,14 @@ class LMDBWriter:
                 grown = math.ceil((1.5 * size + (16 << 20)) / PAGE) * PAGE
                 env.set_mapsize(grown)
                 print_log(f'{self.output}: the map grows from {size} to {grown} bytes', 'current')
-            except lmdb.Error as error:
-                if 'No space left' not in str(error) and not isinstance(error, lmdb.DiskError):
-                    raise
-                raise self._disk_full(error) from error
 
-    def _disk_full(self, error: Exception) -> DiskFullError:
-        return DiskFullError(
-            f'a transaction could not be written ({error})',
-            str(self.output),
-            '',
-            'Free some space and run the same command again: it goes on where it stopped.',
+    def _unwritable(self, error: Exception) -> LMDBDataError:
+        free = shutil.disk_usage(self.output.parent).free
+        return LMDBDataError(
+            f'the database cannot be written ({error}); {free / 1e6:.0f} MB are free',
+            path=str(self.output),
+            remedy='Free some space and run the same command again: it goes on where it stopped. '
+            f'Or remove {self.partial}, which has what is done.',
         )
 
     def _finish(self, env: lmdb.Environment) -> None:
@@ -346,11 +366,11 @@ class LMDBWriter:
             rows = np.frombuffer(b''.join(_values_below(txn, BATCH)), BATCH_ROW)
             skipped = [item for v in _values_below(txn, SKIPPED) for item in json.loads(v)]
         if len(rows) == 0:
-            raise SourceError(
+            raise LMDBDataError(
                 f'none of the {len(self.listing)} images could be read; the first: {skipped[0][1]}',
-                str(self.output),
-                skipped[0][0],
-                'Look at one of the files in an image viewer.',
+                path=str(self.output),
+                key=skipped[0][0],
+                remedy='Look at one of the files in an image viewer.',
             )
         tables = self._tables(rows, skipped)
         header = Header(
@@ -358,12 +378,13 @@ class LMDBWriter:
             num_records=len(rows),
             num_classes=self.listing.num_classes,
             num_bytes=int(rows['size'].sum()),
-            manifest=manifest(tables),
+            manifest='',
             max_size=self.options.max_size,
             num_resized=int(rows['resized'].sum()),
             num_skipped=len(skipped),
             creator=f'mmvmamba {__version__}',
         )
+        header = replace(header, manifest=manifest(tables, header))
         with env.begin(write=True) as txn:
             for name, value in tables.items():
                 txn.put(meta_key(name), value)
@@ -383,6 +404,7 @@ class LMDBWriter:
             'sha256': rows['sha256'].tobytes(),
             'resized': np.flatnonzero(rows['resized']).astype(END_DTYPE).tobytes(),
             'skipped': json.dumps(skipped).encode(),
+            'checksums': np.sort(rows['checksum']).tobytes(),
         }
         if listing.classes is not None:
             tables['classes'] = json.dumps(listing.classes).encode()
@@ -396,22 +418,19 @@ class LMDBWriter:
             skipped = [tuple(item) for item in json.loads(txn.get(meta_key('skipped')))]
         return BuildReport(str(self.output), header, skipped, resumed_at)
 
-    def _publish(self, file_size: int) -> None:
-        """Renames the finished build; until then nothing bears the database's name."""
-        data = self.partial / 'data.mdb'
-        if data.stat().st_size < file_size:
-            # LMDB may leave the last, free pages unwritten; readers take that for a cut file.
-            os.truncate(data, file_size)
-        for name in ('lock.mdb', 'build.lock'):
+    def _publish(self, data: Path) -> None:
+        """Gives the finished build its name, in one step; until then nothing bears it."""
+        for name in ('lock.mdb', 'build.lock'):  # what earlier versions left there
             (self.partial / name).unlink(missing_ok=True)
-        old = self.output.with_name(self.output.name + '.old')
-        if self.output.exists():
-            # This process's readers open the new file at their next use.
-            close_environments()
-            shutil.rmtree(old, ignore_errors=True)
-            self.output.rename(old)
-        self.partial.rename(self.output)
-        shutil.rmtree(old, ignore_errors=True)
+        old = find_database(str(self.output))
+        if old is None:
+            self.partial.rename(self.output)
+            sync_folder(self.output.parent)
+            return
+        # This process's readers open the new file at their next use.
+        close_environments()
+        put_in_place(data, old)
+        self.partial.rmdir()
 
 
 def _values_below(txn: lmdb.Transaction, prefix: bytes) -> Iterator[bytes]:
@@ -426,13 +445,3 @@ def _delete_below(txn: lmdb.Transaction, prefix: bytes) -> None:
     with txn.cursor() as cursor:
         while cursor.set_range(prefix) and cursor.key().startswith(prefix):
             cursor.delete()
-
-
-def _try_lock(file: IO) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

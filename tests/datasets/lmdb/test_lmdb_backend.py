@@ -9,7 +9,7 @@ import pytest
 from mmengine import fileio
 from mmengine.registry import DATASETS
 
-from mmvmamba.datasets.errors import DatabaseNotFoundError, KeyMissingError
+from mmvmamba.datasets.errors import KeyMissingError, LMDBDataError
 from mmvmamba.datasets.lmdb.backend import split_uri
 from mmvmamba.datasets.lmdb.sources import list_source
 from mmvmamba.datasets.lmdb.writer import BuildOptions, LMDBWriter
@@ -35,7 +35,7 @@ def test_a_path_names_database_and_key(database, tmp_path, monkeypatch):
     shutil.copytree(database, tmp_path / 'train')
     reader, key = split_uri(f'lmdb://{tmp_path}/train/{KEY}')
     assert (reader.path, key) == (f'{tmp_path}/train', KEY)
-    with pytest.raises(DatabaseNotFoundError, match=r'no folder of this path .*nowhere\.lmdb'):
+    with pytest.raises(LMDBDataError, match=r'no folder of this path .*nowhere\.lmdb'):
         split_uri('lmdb://nowhere.lmdb/a.jpg')
 
 

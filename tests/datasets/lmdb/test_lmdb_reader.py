@@ -13,10 +13,6 @@ import pytest
 from mmvmamba.datasets import LMDBReader, close_environments
 from mmvmamba.datasets.errors import (
     CorruptRecordError,
-    DatabaseIncompleteError,
-    DatabaseInvalidError,
-    DatabaseNotFoundError,
-    DatabaseVersionError,
     KeyMissingError,
     LMDBDataError,
 )
@@ -73,8 +69,7 @@ def test_pickled_and_copied_readers_carry_no_handle(database):
 
 
 def _read_in_child(reader, queue):
-    queue.put((reader.get(KEY), reader.sample(13), [pid for _, pid in _open.values()]))
-    queue.put(os.getpid())
+    queue.put((len(_open), reader.get(KEY), reader.sample(13), len(_open)))
 
 
 @pytest.mark.parametrize('method', ['fork', 'spawn'])
@@ -85,36 +80,9 @@ def test_a_child_process_opens_for_itself(database, method):
     queue = context.Queue()
     process = context.Process(target=_read_in_child, args=(reader, queue))
     process.start()
-    data, sample, pids = queue.get(timeout=60)
-    child = queue.get(timeout=60)
+    assert queue.get(timeout=60) == (0, want, (KEY, 1), 1)
     process.join()
-    assert (data, sample) == (want, (KEY, 1))
-    assert pids == [child] and child != os.getpid()
     assert reader.get(KEY) == want
-
-
-def test_a_lock_held_during_a_fork_does_not_block_the_child(database):
-    from mmvmamba.datasets.lmdb import reader
-
-    held, release = threading.Event(), threading.Event()
-
-    def hold():
-        with reader._lock:
-            held.set()
-            release.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    context = multiprocessing.get_context('fork')
-    queue = context.Queue()
-    process = context.Process(target=_read_in_child, args=(LMDBReader(database), queue))
-    process.start()
-    data = queue.get(timeout=30)[0]
-    release.set()
-    thread.join()
-    process.join()
-    assert data == LMDBReader(database).get(KEY)
 
 
 def test_threads_share_a_reader(database):
@@ -159,16 +127,16 @@ def test_missing_key_is_named(database):
 
 
 def test_missing_database_is_named(tmp_path):
-    with pytest.raises(DatabaseNotFoundError, match=r'none\.lmdb.*create_lmdb_dataset\.py create'):
+    with pytest.raises(LMDBDataError, match=r'none\.lmdb.*create_lmdb_dataset\.py create'):
         len(LMDBReader(tmp_path / 'none.lmdb'))
     (tmp_path / 'empty.lmdb').mkdir()
-    with pytest.raises(DatabaseNotFoundError, match=r'empty\.lmdb'):
+    with pytest.raises(LMDBDataError, match=r'empty\.lmdb'):
         len(LMDBReader(tmp_path / 'empty.lmdb'))
 
 
 def test_empty_database_is_refused(tmp_path):
     lmdb.open(str(tmp_path / 'a.lmdb')).close()
-    with pytest.raises(DatabaseInvalidError, match=r'the database is empty .*a\.lmdb.*Build it'):
+    with pytest.raises(LMDBDataError, match=r'the database is empty .*a\.lmdb.*Build it'):
         len(LMDBReader(tmp_path / 'a.lmdb'))
 
 
@@ -178,15 +146,14 @@ def test_a_database_that_was_cut_short_is_refused(database, tmp_path, size):
     shutil.copytree(database, path)
     file = path / 'data.mdb'
     os.truncate(file, size if size >= 0 else file.stat().st_size + size)
-    with pytest.raises(LMDBDataError, match=r'cut\.lmdb.*(Copy|Build) it') as caught:
+    with pytest.raises(LMDBDataError, match=r'(cut short|too short) .*cut\.lmdb.*Copy it again'):
         len(LMDBReader(path))
-    assert isinstance(caught.value, DatabaseIncompleteError | DatabaseInvalidError)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / 'a.lmdb').mkdir()
     (tmp_path / 'a.lmdb' / 'data.mdb').write_bytes(b'no database ' * 1000)
-    with pytest.raises(DatabaseInvalidError, match='LMDB cannot open the file of 12000 bytes'):
+    with pytest.raises(LMDBDataError, match=r'it is no LMDB file .*a\.lmdb.*Copy it again'):
         len(LMDBReader(tmp_path / 'a.lmdb'))
 
 
@@ -194,7 +161,7 @@ def test_unknown_version_is_refused(changed, database):
     header = LMDBReader(database).header.dumps()
     newer = header.replace(b'"version": %d' % FORMAT_VERSION, b'"version": 99')
     path = changed({meta_key('header'): newer})
-    with pytest.raises(DatabaseVersionError, match=r'version 1, got 99 .*changed.*Upgrade'):
+    with pytest.raises(LMDBDataError, match=r'version 1 or 2, got 99 .*changed.*Upgrade'):
         len(LMDBReader(path))
 
 
@@ -209,7 +176,7 @@ def test_unknown_version_is_refused(changed, database):
     ],
 )
 def test_a_damaged_header_is_refused(changed, records):
-    with pytest.raises(DatabaseInvalidError, match=r'changed.*Build it again'):
+    with pytest.raises(LMDBDataError, match=r'changed.*Build it again'):
         len(LMDBReader(changed(records)))
 
 
@@ -232,5 +199,5 @@ def test_foreign_databases_are_read_by_key(tmp_path):
     reader = LMDBReader(tmp_path / 'foreign')
     assert reader.header is None and len(reader) == 1
     assert list(reader.sample_keys()) == ['a.JPEG'] and reader.get('a.JPEG') == image
-    with pytest.raises(DatabaseInvalidError, match=r'not of the layout .*foreign.*ann_file'):
+    with pytest.raises(LMDBDataError, match=r'not of the layout .*foreign.*ann_file'):
         reader.sample(0)
