@@ -23,8 +23,8 @@ __all__ = ['export_lmdb', 'verify_lmdb']
 CHUNK = 16  # records of one task
 TASKS_PER_WORKER = 4  # bounds what waits in memory
 
-# Index, key, and the expected size and SHA-256 where the database knows them.
-Task = tuple[int, str, int, bytes]
+# Key, and the expected size and SHA-256 where the database knows them.
+Task = tuple[str, int, bytes]
 
 
 def verify_lmdb(
@@ -53,7 +53,7 @@ def verify_lmdb(
         listed = set(reader.sample_keys())
         # Records that are missing are found one by one.
         defects = [(key, 'not in the index') for key in reader.stored_keys() if key not in listed]
-    return defects + _each(_verify_chunk, (reader.path, decode), reader, workers, progress)
+    return defects + _each(_verify_chunk, (reader, decode), workers, progress)
 
 
 def export_lmdb(
@@ -89,7 +89,7 @@ def export_lmdb(
         )
     reader = LMDBReader(path)
     output.mkdir(parents=True, exist_ok=True)
-    defects = _each(_export_chunk, (reader.path, str(output)), reader, workers, progress)
+    defects = _each(_export_chunk, (reader, output), workers, progress)
     if list_file is not None:
         _write_list(Path(list_file), reader, {key for key, _ in defects})
     return defects
@@ -109,9 +109,10 @@ def _write_list(path: Path, reader: LMDBReader, left_out: set[str]) -> None:
 
 
 def _each(
-    function: Callable, arguments: tuple, reader: LMDBReader, workers: int, progress: bool
+    function: Callable, arguments: tuple, workers: int, progress: bool
 ) -> list[tuple[str, str]]:
-    """Calls a function with every chunk of the records, and joins what it finds."""
+    """Calls a function with its arguments, of which the first is the reader, and every chunk."""
+    reader = arguments[0]
     chunks = _chunks(reader)
     with tqdm(total=len(reader), unit='img', disable=not progress) as bar:
         if workers == 0:
@@ -161,7 +162,7 @@ def _chunks(reader: LMDBReader) -> Iterator[list[Task]]:
     chunk: list[Task] = []
     for i, key in enumerate(reader.sample_keys()):
         expected = (int(sizes[i]), digests[i].tobytes()) if has_manifest else (-1, b'')
-        chunk.append((i, key, *expected))
+        chunk.append((key, *expected))
         if len(chunk) == CHUNK:
             yield chunk
             chunk = []
@@ -169,16 +170,12 @@ def _chunks(reader: LMDBReader) -> Iterator[list[Task]]:
         yield chunk
 
 
-# One reader in each worker process.
-_readers: dict[str, LMDBReader] = {}
-
-
-def _read(path: str, task: Task) -> tuple[bytes, str]:
+def _read(reader: LMDBReader, task: Task) -> tuple[bytes, str]:
     """The bytes of a record, and what is wrong with them."""
-    _, key, size, digest = task
+    key, size, digest = task
     try:
         # The digest says more than the checksum.
-        data = _readers.setdefault(path, LMDBReader(path)).get(key, check=not digest)
+        data = reader.get(key, check=not digest)
     except KeyMissingError:
         return b'', 'the record is missing'
     if size >= 0 and len(data) != size:
@@ -188,27 +185,24 @@ def _read(path: str, task: Task) -> tuple[bytes, str]:
     return data, ''
 
 
-def _verify_chunk(path: str, decode: bool, chunk: list[Task]) -> list[tuple[str, str]]:
+def _verify_chunk(reader: LMDBReader, decode: bool, chunk: list[Task]) -> list[tuple[str, str]]:
     defects = []
     for task in chunk:
-        data, defect = _read(path, task)
-        if not defect and decode and is_image_name(task[1]):
+        data, defect = _read(reader, task)
+        if not defect and decode and is_image_name(task[0]):
             defect = find_defect(data, decode=True)
         if defect:
-            defects.append((task[1], defect))
+            defects.append((task[0], defect))
     return defects
 
 
-def _export_chunk(path: str, output: str, chunk: list[Task]) -> list[tuple[str, str]]:
+def _export_chunk(reader: LMDBReader, output: Path, chunk: list[Task]) -> list[tuple[str, str]]:
     defects = []
     for task in chunk:
-        data, defect = _read(path, task)
+        data, defect = _read(reader, task)
+        defect = defect or _write(output, task[0], data)
         if defect:
-            defects.append((task[1], defect))
-            continue
-        defect = _write(Path(output), task[1], data)
-        if defect:
-            defects.append((task[1], defect))
+            defects.append((task[0], defect))
     return defects
 
 
