@@ -5,6 +5,7 @@ import argparse
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
+from mmvmamba.checkpoint import CheckpointError
 from mmvmamba.cli.configs import load_config, task_of
 from mmvmamba.cli.dataset_checks import check_pairs
 from mmvmamba.cli.errors import UserError, user_errors
@@ -17,7 +18,7 @@ from mmvmamba.cli.evaluation import (
     set_show_dir,
     set_tta,
 )
-from mmvmamba.cli.preflight import check_checkpoint, check_data, check_model, check_work_dir
+from mmvmamba.cli.preflight import check_data, check_model, check_weights, check_work_dir
 from mmvmamba.cli.training import build_runner, default_work_dir
 from mmvmamba.datasets.errors import DataError
 from mmvmamba.engine.launch import init_dist
@@ -31,6 +32,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file; the task is read off it')
     parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='test with what fits of the checkpoint, and list what does not',
+    )
     parser.add_argument(
         '--eval',
         nargs='+',
@@ -85,7 +91,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Writes the arguments into a copy of the config."""
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.launcher = args.launcher
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.allow_partial:
+        cfg.allow_partial = True
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
@@ -110,10 +118,9 @@ def check(cfg: Config) -> None:
     task_of(cfg)
     if not cfg.get('test_dataloader') or cfg.get('test_cfg') is None:
         raise UserError(f'{cfg.filename} has no test_dataloader or test_cfg: nothing to test')
-    check_checkpoint(cfg.load_from)
     check_data(cfg, ('test_dataloader',))
     check_pairs(cfg, ('test_dataloader',))
-    check_model(cfg)
+    check_weights(cfg, check_model(cfg))
     check_work_dir(cfg.work_dir)
 
 
@@ -124,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
         check(cfg)
         init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
         runner = build_runner(cfg)
-    with user_errors(args.debug, also=(DataError, RunError)):
+    with user_errors(args.debug, also=(CheckpointError, DataError, RunError)):
         metrics = runner.test()
     if is_main_process():
         print(format_table(metrics) if metrics else 'results written, nothing evaluated')

@@ -4,16 +4,18 @@ import argparse
 
 from mmengine.config import Config, DictAction
 
+from mmvmamba.checkpoint import CheckpointError
 from mmvmamba.cli.configs import load_config, task_of
 from mmvmamba.cli.dataset_checks import check_pairs
 from mmvmamba.cli.errors import UserError, user_errors
-from mmvmamba.cli.preflight import check_checkpoint, check_data, check_model, check_work_dir
+from mmvmamba.cli.preflight import check_data, check_model, check_weights, check_work_dir
 from mmvmamba.cli.training import (
     build_runner,
     default_work_dir,
     set_amp,
     set_auto_scale_lr,
     set_resume,
+    set_seed_of_run,
 )
 from mmvmamba.cli.work_dir_lock import lock_work_dir
 from mmvmamba.datasets.errors import DataError
@@ -36,6 +38,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         const='auto',
         metavar='CKPT',
         help='go on from CKPT, or without CKPT from the latest checkpoint of the work dir, if any',
+    )
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='load what fits of the checkpoint that load_from names, and list what does not',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU only)')
     parser.add_argument(
@@ -84,8 +91,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_amp(cfg)
     if args.auto_scale_lr:
         set_auto_scale_lr(cfg)
-    if args.resume:
-        set_resume(cfg, args.resume)
+    if args.allow_partial:
+        cfg.allow_partial = True
     return cfg
 
 
@@ -94,11 +101,10 @@ def check(cfg: Config) -> None:
     task_of(cfg)
     if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
         raise UserError(f'{cfg.filename} has no train_dataloader or train_cfg: nothing to train')
-    if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     check_pairs(cfg, ('train_dataloader', 'val_dataloader'))
-    check_model(cfg)
+    meta = check_weights(cfg, check_model(cfg))
+    set_seed_of_run(cfg, meta)
     check_work_dir(cfg.work_dir)
 
 
@@ -106,6 +112,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors(args.debug):
         cfg = merge_args(load_config(args.config, args.cfg_options), args)
+        if args.resume or cfg.get('resume'):
+            set_resume(cfg, args.resume or cfg.get('load_from') or 'auto')
         check(cfg)
         init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
         # One process of a run holds it, until it ends.
@@ -113,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
         runner = build_runner(cfg)
         if args.resume and not cfg.resume:
             runner.logger.warning(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
-    with user_errors(args.debug, also=(DataError, RunError)):
+    with user_errors(args.debug, also=(CheckpointError, DataError, RunError)):
         runner.train()
     if lock:
         lock.close()

@@ -4,12 +4,11 @@ from .convert import Converted, convert
 from .family import FAMILIES
 from .initializer import PretrainedBackbone
 from .loading import (
-    check_resumable,
     fit_model,
     load_backbone,
     load_converted,
     load_model,
-    unwrapped,
+    state_dict_of_run,
 )
 from .publish import plain_meta, save_published, weights_to_publish
 from .safe_load import CheckpointError, read_checkpoint
@@ -21,7 +20,6 @@ __all__ = [
     'CheckpointError',
     'Converted',
     'PretrainedBackbone',
-    'check_resumable',
     'convert',
     'fit_model',
     'load_backbone',
@@ -32,6 +30,6 @@ __all__ = [
     'plain_meta',
     'read_checkpoint',
     'save_published',
-    'unwrapped',
+    'state_dict_of_run',
     'weights_to_publish',
 ]

@@ -11,9 +11,13 @@ from mmvmamba.models.backbones.base import FITTED, BaseBackbone
 
 from .safe_load import CheckpointError
 
-__all__ = ['Fit', 'Misfit', 'compare', 'fit', 'some']
+__all__ = ['Fit', 'Misfit', 'MisfitError', 'compare', 'fit', 'some']
 
 StateDict = dict[str, Tensor]
+
+
+class MisfitError(CheckpointError):
+    """A file that does not fit the model, though a part of it may."""
 
 
 @dataclass
@@ -98,7 +102,8 @@ def fit(
         allow_partial: Whether any key may be all of these.
 
     Raises:
-        CheckpointError: The two do not fit, or have nothing in common.
+        MisfitError: The two do not fit.
+        CheckpointError: They have nothing in common.
     """
     state = dict(state)
     metadata = OrderedDict()
@@ -114,7 +119,7 @@ def fit(
     )
     name = type(module).__name__
     if rest and not allow_partial:
-        raise CheckpointError(f'{source} does not fit {name}: {rest}')
+        raise MisfitError(f'{source} does not fit {name}: {rest}')
     unused = {*differences.unexpected, *differences.shapes}
     # torch passes on an attribute of this class what each module has to know of its part.
     fitting = OrderedDict((key, state[key]) for key in state if key not in unused)

@@ -8,17 +8,16 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from .convert import Converted, convert, family_of_backbone
-from .fitting import Fit, compare, fit, some
+from .fitting import Fit, MisfitError, compare, fit, some
 from .safe_load import CheckpointError, read_checkpoint
 from .sources import locate
 
 __all__ = [
-    'check_resumable',
     'fit_model',
     'load_backbone',
     'load_converted',
     'load_model',
-    'unwrapped',
+    'state_dict_of_run',
 ]
 
 StateDict = dict[str, Tensor]
@@ -118,35 +117,44 @@ def fit_model(
     if fitted.left_out:
         print_log(f'{weights.source}: not used: {show(fitted.left_out)}', 'current')
     if fitted.new:
-        print_log(f'{weights.source}: not in it, left as they were: {show(fitted.new)}', 'current')
+        print_log(f'{weights.source}: left as they were: {show(fitted.new)}', 'current')
     return fitted
 
 
-def check_resumable(model: nn.Module, checkpoint: Mapping, source: str) -> None:
-    """Refuses what a training run of this model cannot go on from.
+def state_dict_of_run(
+    model: nn.Module,
+    checkpoint: Mapping,
+    source: str,
+    *,
+    resume: bool = False,
+    allow_partial: bool = False,
+) -> StateDict:
+    """Finds what a training or test run loads into its model.
 
     Args:
-        model: The model, on any device.
+        model: The model, on any device and in any wrapper of mmengine; it is not changed.
         checkpoint: What ``read_checkpoint`` returned.
         source: Name of the file, for messages.
+        resume: Whether the run goes on from the checkpoint, which then must be one of a run with
+            the same model.
+        allow_partial: See ``fit_model``.
 
     Raises:
-        CheckpointError: It is no checkpoint of a training run, or one of another model.
+        CheckpointError: The file and the run do not fit.
     """
-    _check_family(model, convert(checkpoint, source))
-    meta = checkpoint.get('meta') or {}
-    lacking = [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
-    lacking += [key for key in ('state_dict', 'message_hub') if key not in checkpoint]
-    if lacking:
-        raise CheckpointError(
-            f'{source} is no checkpoint of a training run: it has no {some(lacking)}. '
-            'To start from its weights, name it with load_from'
-        )
-    misfit = compare(model, checkpoint['state_dict'])
-    if misfit:
-        raise CheckpointError(
-            f'{source} is of a run with another model than this {type(model).__name__}: {misfit}'
-        )
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    if resume:
+        _check_resumable(model, checkpoint, source)
+        return checkpoint['state_dict']
+    try:
+        weights = convert(checkpoint, source)
+        return fit_model(model, weights, allow_partial=allow_partial).state_dict
+    except MisfitError as error:
+        raise MisfitError(
+            f'{error}. If a part of it is enough, allow_partial=True, or --allow-partial of the '
+            'tools, loads what fits'
+        ) from error
 
 
 def load_backbone(
@@ -191,11 +199,22 @@ def load_backbone(
     )
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside wrappers for data parallelism and test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
+def _check_resumable(model: nn.Module, checkpoint: Mapping, source: str) -> None:
+    """Refuses what a training run of this model cannot go on from."""
+    _check_family(model, convert(checkpoint, source))
+    meta = checkpoint.get('meta') or {}
+    lacking = [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
+    lacking += [key for key in ('state_dict', 'message_hub') if key not in checkpoint]
+    if lacking:
+        raise CheckpointError(
+            f'{source} is no checkpoint of a training run: it has no {some(lacking)}. '
+            'To start from its weights, name it with load_from'
+        )
+    misfit = compare(model, checkpoint['state_dict'])
+    if misfit:
+        raise CheckpointError(
+            f'{source} is of a run with another model than this {type(model).__name__}: {misfit}'
+        )
 
 
 def _check_family(model: nn.Module, weights: Converted) -> None:

@@ -7,11 +7,21 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmvmamba.checkpoint import locate, read_checkpoint, state_dict_of_run
 
 from .configs import walk
 from .errors import UserError
 
-__all__ = ['check_amp', 'check_checkpoint', 'check_data', 'check_model', 'check_work_dir']
+__all__ = [
+    'check_amp',
+    'check_checkpoint',
+    'check_data',
+    'check_model',
+    'check_weights',
+    'check_work_dir',
+]
 
 WAY_OUT = 'download or generate it, or name another place with'
 
@@ -21,19 +31,25 @@ def _is_remote(path: str) -> bool:
 
 
 def check_checkpoint(path: str) -> None:
-    """Refuses a local checkpoint that is not there; addresses with a scheme are left to the loader.
+    """Refuses a local checkpoint that is not there, file or folder; addresses are not looked up.
 
     Raises:
         UserError: Naming the file, and what checkpoints its folder does hold.
     """
-    if _is_remote(path) or Path(path).is_file():
+    if _is_remote(path):
         return
-    folder = Path(path).parent
+    try:
+        locate(path)
+    except FileNotFoundError as error:
+        raise UserError(f'checkpoint {path} does not exist{_neighbours(path)}') from error
+
+
+def _neighbours(path: str) -> str:
+    folder = Path(path).expanduser().parent
     if not folder.is_dir():
-        raise UserError(f'checkpoint {path} does not exist, nor does its folder {folder}')
+        return f', nor does its folder {folder}'
     found = sorted(item.name for item in folder.glob('*.pth'))
-    hint = f'; {folder} holds {", ".join(found)}' if found else f'; {folder} holds no .pth file'
-    raise UserError(f'checkpoint {path} does not exist{hint}')
+    return f'; {folder} holds {", ".join(found)}' if found else f'; {folder} holds no .pth file'
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -83,8 +99,11 @@ def _check_path(path: object, what: str, key: str) -> None:
         raise UserError(f'{what} {path} does not exist; {WAY_OUT} --cfg-options {key}=PATH')
 
 
-def check_model(cfg: Config) -> None:
-    """Builds the model once, so that a wrong type or argument is met before anything is written.
+def check_model(cfg: Config) -> nn.Module:
+    """Builds the model, so that a wrong type or argument is met before anything is written.
+
+    Returns:
+        The model, without memory for its weights where its modules allow that.
 
     Raises:
         UserError: With the reason the model gave, and for pretrained weights that are not there.
@@ -94,10 +113,50 @@ def check_model(cfg: Config) -> None:
             check_checkpoint(node['checkpoint'])
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     try:
-        MODELS.build(cfg.model)
+        return _build_without_weights(cfg)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         raise UserError(f'the model of the config cannot be built: {reason}') from error
+
+
+def _build_without_weights(cfg: Config) -> nn.Module:
+    try:
+        with torch.device('meta'):
+            return MODELS.build(cfg.model)
+    except (NotImplementedError, RuntimeError):
+        # Some modules compute with values while they are built, which that device has not.
+        return MODELS.build(cfg.model)
+
+
+def check_weights(cfg: Config, model: nn.Module) -> dict:
+    """Refuses a checkpoint that the run cannot start from or go on with.
+
+    Addresses are left to the runner, which loads as strictly.
+
+    Args:
+        cfg: The config; ``load_from``, ``resume`` and ``allow_partial`` say what is wanted.
+        model: What ``check_model`` gave.
+
+    Returns:
+        The ``meta`` entry of the checkpoint; empty if there is none.
+
+    Raises:
+        UserError: There is no such file.
+        CheckpointError: Naming the file, what does not fit, and the way out.
+    """
+    source = cfg.get('load_from')
+    if not source or _is_remote(source):
+        return {}
+    check_checkpoint(source)
+    checkpoint = read_checkpoint(locate(source))
+    state_dict_of_run(
+        model,
+        checkpoint,
+        source,
+        resume=cfg.get('resume', False),
+        allow_partial=cfg.get('allow_partial', False),
+    )
+    return checkpoint.get('meta') or {}
 
 
 def check_amp() -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
@@ -10,9 +9,16 @@ from mmvmamba.engine import Runner, latest_checkpoint
 
 from .configs import task_of
 from .errors import UserError
-from .preflight import check_amp, check_checkpoint
+from .preflight import check_amp
 
-__all__ = ['build_runner', 'default_work_dir', 'set_amp', 'set_auto_scale_lr', 'set_resume']
+__all__ = [
+    'build_runner',
+    'default_work_dir',
+    'set_amp',
+    'set_auto_scale_lr',
+    'set_resume',
+    'set_seed_of_run',
+]
 
 AUTO = 'auto'
 FINITE_AMP = 'mmvmamba.FiniteAmpOptimWrapper'
@@ -50,31 +56,34 @@ def set_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def set_resume(cfg: Config, checkpoint: str) -> str | None:
-    """Has training go on from a checkpoint, with the seed that the run began with.
+def set_resume(cfg: Config, checkpoint: str) -> bool:
+    """Has training go on from a checkpoint.
 
     Args:
         cfg: The config, changed in place.
         checkpoint: A file, or 'auto' for the latest of the work dir.
 
     Returns:
-        The checkpoint; None if 'auto' found none, in which case training starts from the beginning.
-
-    Raises:
-        UserError: If the file does not exist.
+        Whether there is one; if 'auto' found none, training starts from the beginning.
     """
-    if checkpoint == AUTO:
-        checkpoint = latest_checkpoint(cfg.work_dir)
-        if checkpoint is None:
-            return None
-    check_checkpoint(checkpoint)
-    cfg.resume = True
-    cfg.load_from = checkpoint
-    if cfg.get('randomness', {}).get('seed') is None:
-        # The samplers take the seed when they are built, before mmengine reads the checkpoint.
-        meta = torch.load(checkpoint, map_location='cpu', weights_only=True, mmap=True)['meta']
-        cfg.randomness = {**cfg.get('randomness', {}), 'seed': meta['seed']}
-    return checkpoint
+    found = latest_checkpoint(cfg.work_dir) if checkpoint == AUTO else checkpoint
+    cfg.resume = found is not None
+    if cfg.resume:
+        cfg.load_from = found
+    return cfg.resume
+
+
+def set_seed_of_run(cfg: Config, meta: dict) -> None:
+    """Has a resumed run draw with the seed it began with, unless one is given.
+
+    The samplers take the seed when they are built, before mmengine reads the checkpoint.
+
+    Args:
+        cfg: The config, changed in place.
+        meta: The ``meta`` entry of the checkpoint.
+    """
+    if cfg.get('resume') and cfg.get('randomness', {}).get('seed') is None:
+        cfg.randomness = {**cfg.get('randomness', {}), 'seed': meta.get('seed')}
 
 
 def build_runner(cfg: Config) -> Runner:

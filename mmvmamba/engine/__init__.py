@@ -9,6 +9,7 @@ from .hooks import (
     MesaEMAHook,
     PredictionPicturesHook,
     StepSeedHook,
+    StrictLoadingHook,
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ExactEpochLoop, ExactIterLoop
@@ -31,6 +32,7 @@ __all__ = [
     'Runner',
     'StepSeedHook',
     'SteppedEMA',
+    'StrictLoadingHook',
     'WarmupCosineLR',
     'latest_checkpoint',
 ]

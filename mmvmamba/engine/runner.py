@@ -24,6 +24,7 @@ from mmvmamba.datasets.errors import DataError, SourceError
 from .checkpoint_files import remove_parts, replacing
 from .data_parallel import CPUDistributedDataParallel
 from .hooks.step_seed import StepSeedHook
+from .hooks.strict_loading import StrictLoadingHook
 from .loops import exact_loop
 from .rank_state import RankStateHook
 from .run_errors import run_errors
@@ -90,8 +91,15 @@ class Runner(mmengine_runner.Runner):
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
     ) -> None:
-        """Registers as mmengine does, and what makes a run repeatable and ends it on request."""
+        """Registers as mmengine does, and what keeps a run exact and ends it on request."""
         super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(
+            StrictLoadingHook(
+                source=self._load_from or f'the latest checkpoint of {self.work_dir}',
+                resume=self._resume,
+                allow_partial=self.cfg.get('allow_partial', False),
+            )
+        )
         if not any(isinstance(hook, StepSeedHook) for hook in self.hooks):
             self.register_hook(StepSeedHook())
         self._rank_state = RankStateHook()

@@ -1,10 +1,7 @@
 """Loading through mmengine's own paths, and what is said about keys that do not fit."""
 
-import logging
-
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 
@@ -24,22 +21,6 @@ CASES = [
 ]
 DOWNSTREAM = dict(final_norm=False, out_norm='LN2d')
 each_family = pytest.mark.parametrize(('family', 'name'), CASES)
-
-
-@pytest.fixture
-def log(monkeypatch):
-    """The lines that are logged."""
-    lines = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            lines.append(record.getMessage())
-
-    handler = Handler()
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield lines
-    logger.removeHandler(handler)
 
 
 def official_file(tmp_path, family, name):

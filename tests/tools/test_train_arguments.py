@@ -79,21 +79,39 @@ def test_amp_needs_a_gpu(train_tool, monkeypatch):
         merge(train_tool, '--amp', optim_wrapper=dict(type='MyWrapper'))
 
 
-def test_resume_takes_the_seed_of_the_run(train_tool, tmp_path):
-    for epoch, seed in [(1, 11), (2, 12)]:
-        torch.save(dict(meta=dict(seed=seed)), tmp_path / f'epoch_{epoch}.pth')
+def test_merging_reads_no_files(train_tool, tmp_path):
+    cfg = merge(train_tool, '--resume', '--work-dir', str(tmp_path / 'nowhere'), load_from='a.pth')
+    assert cfg.load_from == 'a.pth'
+    assert merge(train_tool, '--resume', 'b.pth', load_from='a.pth').load_from == 'a.pth'
+
+
+def test_resume_names_the_checkpoint(train_tool, tmp_path):
+    for epoch in (1, 2):
+        torch.save(dict(meta=dict(epoch=epoch)), tmp_path / f'epoch_{epoch}.pth')
     (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
-    cfg = merge(train_tool, '--resume', '--work-dir', str(tmp_path))
+    cfg = merge(train_tool, '--work-dir', str(tmp_path))
+    assert train_tool.set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
-    assert cfg.randomness.seed == 12
-    first = str(tmp_path / 'epoch_1.pth')
-    assert merge(train_tool, '--resume', first).randomness.seed == 11
-    assert merge(train_tool, '--resume', first, '--seed', '4').randomness.seed == 4
+    assert train_tool.set_resume(cfg, str(tmp_path / 'epoch_1.pth'))
+    assert cfg.load_from == str(tmp_path / 'epoch_1.pth')
 
 
 def test_resume_without_a_checkpoint_starts_anew(train_tool, tmp_path):
-    cfg = merge(train_tool, '--resume', '--work-dir', str(tmp_path))
-    assert not cfg.get('resume')
+    cfg = merge(train_tool, '--work-dir', str(tmp_path), load_from='a.pth')
+    assert not train_tool.set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'a.pth')
+
+
+def test_resume_takes_the_seed_of_the_run(train_tool):
+    resumed = merge(train_tool, resume=True)
+    train_tool.set_seed_of_run(resumed, dict(seed=12))
+    assert resumed.randomness.seed == 12
+    given = merge(train_tool, '--seed', '4', resume=True)
+    train_tool.set_seed_of_run(given, dict(seed=12))
+    assert given.randomness.seed == 4
+    fine_tuned = merge(train_tool, load_from='a.pth')
+    train_tool.set_seed_of_run(fine_tuned, dict(seed=12))
+    assert fine_tuned.randomness.seed is None
 
 
 def test_missing_config(refused):

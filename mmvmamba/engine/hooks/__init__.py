@@ -5,6 +5,7 @@ from .label_range import LabelRangeHook
 from .mesa_ema import MesaEMAHook
 from .prediction_pictures import PredictionPicturesHook
 from .step_seed import StepSeedHook
+from .strict_loading import StrictLoadingHook
 
 __all__ = [
     'CheckpointHook',
@@ -14,4 +15,5 @@ __all__ = [
     'MesaEMAHook',
     'PredictionPicturesHook',
     'StepSeedHook',
+    'StrictLoadingHook',
 ]

@@ -389,7 +389,9 @@ class VisionMamba(BaseBackbone):
                 table = remove_tokens(table, places)
             print_log(f'Vim: dropped {names}, which this model does not have', 'current')
             names = ()
-        if table is not None and self.pos_embed is not None:
+        # A table without entries for the tokens stays as it is: loading will report its shape.
+        is_alike = len(names) == len(TOKEN_NAMES[self.class_token])
+        if table is not None and self.pos_embed is not None and is_alike:
             state['pos_embed'] = self._fit_position_table(table, table.shape[1] - len(names))
         if self.norm_f is None:
             for name in [name for name in state if name.startswith('norm_f.')]:
