@@ -133,14 +133,11 @@ def zip_file(
 
 
 def legacy_file(
-    path: Path, content: bytes, keys: tuple = ('0',), tail: bytes | None = None
+    path: Path, content: bytes, keys: tuple = ('0',), tail: bytes = LEGACY_TAIL
 ) -> Path:
     """Writes a file of the format that torch had before 1.6, with one storage of four floats."""
     out = io.BytesIO()
-    system = dict(
-        protocol_version=1001, little_endian=True, type_sizes=dict(short=2, int=4, long=4)
-    )
-    for head in (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, system):
+    for head in (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, SYSTEM):
         pickle.dump(head, out, protocol=2)
     # The storage's id has one more part than in a zip: what it is a view of.
     out.write(_pickle(content))

@@ -120,7 +120,7 @@ def is_state_dict(value: object) -> bool:
     return (
         isinstance(value, Mapping)
         and len(value) > 0
-        and all(isinstance(tensor, Tensor) for tensor in value.values())
+        and all(isinstance(key, str) and isinstance(part, Tensor) for key, part in value.items())
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .safe_load import CheckpointError
+from .errors import CheckpointError
 
 __all__ = ['plain_meta', 'save_published', 'weights_to_publish']
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 
-from .safe_load import CheckpointError
+from .errors import CheckpointError
 
 __all__ = ['locate']
 
