@@ -157,7 +157,7 @@ def _files_below(
         raise LMDBDataError(
             'a symbolic link leads back to a folder above it', path=folder, remedy='Remove it.'
         )
-    for name in os.listdir(folder):
+    for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if name.startswith('.'):
             continue
