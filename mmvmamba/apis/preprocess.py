@@ -11,6 +11,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from mmvmamba.datasets.image_files import DECODE_ERRORS, open_header
+
 __all__ = ['Preprocessing', 'open_image']
 
 MEAN = (0.485, 0.456, 0.406)
@@ -96,11 +98,11 @@ def open_image(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
         image = _from_array(image)
     elif isinstance(image, str | Path):
         try:
-            image = Image.open(image)
+            image = open_header(Path(image).read_bytes())
             image.load()
         except FileNotFoundError:
             raise FileNotFoundError(f'there is no image {name}') from None
-        except OSError as error:
+        except DECODE_ERRORS as error:
             raise ValueError(f'{name} cannot be read as an image: {error}') from error
     elif not isinstance(image, Image.Image):
         raise ValueError(

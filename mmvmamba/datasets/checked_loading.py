@@ -77,13 +77,13 @@ class CheckedImage(LoadImageFromFile):
             data = _read(path, 'image', self.backend_args)
             # Other formats would be decoded twice.
             defect = find_defect(data) if bytes(data[:4]).startswith(SIGNATURES) else ''
-            image = None if defect else self._decode(data, path)
+            if defect:
+                raise _unreadable('image', defect, path)
+            image = self._decode(data, path)
         except ImageError:
             if self.ignore_empty:
                 return None
             raise
-        if image is None:
-            raise _unreadable('image', defect or 'no image format that OpenCV knows', path)
         height, width = image.shape[:2]
         if 'width' in results and 'height' in results:
             declared = results['width'], results['height']
@@ -94,12 +94,16 @@ class CheckedImage(LoadImageFromFile):
         results['img_shape'] = results['ori_shape'] = (height, width)
         return results
 
-    def _decode(self, data: bytes, path: str) -> np.ndarray | None:
+    def _decode(self, data: bytes, path: str) -> np.ndarray:
         try:
-            return mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         # Whatever it is, it comes from these bytes: each decoder has errors of its own.
         except Exception as error:
             raise _unreadable('image', find_defect(data, decode=True) or error, path) from error
+        if image is None:
+            defect = find_defect(data, decode=True) or 'no image format that OpenCV knows'
+            raise _unreadable('image', defect, path)
+        return image
 
 
 class CheckedMask:
