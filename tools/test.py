@@ -10,6 +10,7 @@ from mmvmamba.cli.configs import load_config, task_of
 from mmvmamba.cli.dataset_checks import check_pairs
 from mmvmamba.cli.errors import UserError, user_errors
 from mmvmamba.cli.evaluation import (
+    fit_topk,
     format_table,
     set_classwise,
     set_format_only,
@@ -100,6 +101,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.work_dir = default_work_dir(args.config)
     if args.eval:
         set_metrics(cfg, args.eval, args.topk)
+    fit_topk(cfg, 'test_evaluator', args.topk)
     if args.classwise:
         set_classwise(cfg)
     if args.format_only:

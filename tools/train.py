@@ -8,9 +8,11 @@ from mmvmamba.checkpoint import CheckpointError
 from mmvmamba.cli.configs import load_config, task_of
 from mmvmamba.cli.dataset_checks import check_pairs
 from mmvmamba.cli.errors import UserError, user_errors
+from mmvmamba.cli.evaluation import fit_topk
 from mmvmamba.cli.preflight import check_data, check_model, check_weights, check_work_dir
 from mmvmamba.cli.training import (
     build_runner,
+    check_warmup,
     default_work_dir,
     set_amp,
     set_auto_scale_lr,
@@ -93,12 +95,14 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_auto_scale_lr(cfg)
     if args.allow_partial:
         cfg.allow_partial = True
+    fit_topk(cfg, 'val_evaluator')
     return cfg
 
 
 def check(cfg: Config) -> None:
     """Refuses what would fail later; touches the disk last."""
     task_of(cfg)
+    check_warmup(cfg)
     if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
         raise UserError(f'{cfg.filename} has no train_dataloader or train_cfg: nothing to train')
     check_data(cfg, ('train_dataloader', 'val_dataloader'))

@@ -44,6 +44,6 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4), accumulative_counts=256 // batch_size)
-param_scheduler = dict(length=epochs, warmup=3, start_ratio=0.01, min_ratio=0.01)
+param_scheduler = dict(length=epochs, warmup=min(3, epochs), start_ratio=0.01, min_ratio=0.01)
 train_cfg = dict(max_epochs=epochs)
 auto_scale_lr = dict(base_batch_size=256)

@@ -3,11 +3,13 @@
 import difflib
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from .configs import task_of, walk
 from .errors import UserError
 
 __all__ = [
+    'fit_topk',
     'format_table',
     'metrics_for',
     'set_classwise',
@@ -89,6 +91,37 @@ def _set_classification(cfg: Config, metrics: list[str], topk: list[int] | None)
     if items:
         evaluators.append(dict(type='SingleLabelMetric', items=items))
     cfg.test_evaluator = evaluators
+
+
+def fit_topk(cfg: Config, evaluator: str, asked: list[int] | None = None) -> None:
+    """Leaves out accuracies among more classes than the model has, and says so.
+
+    The recipes of ImageNet count the best five, which a set of three classes does not have.
+
+    Args:
+        cfg: The config, changed in place.
+        evaluator: 'val_evaluator' or 'test_evaluator'.
+        asked: The k's that the user asked for; they are not left out.
+
+    Raises:
+        UserError: The user asked for one, or none remains.
+    """
+    counts = [node['num_classes'] for _, node in walk(cfg.model) if 'num_classes' in node]
+    if task_of(cfg) != 'classification' or not counts:
+        return
+    limit = f'at most {counts[-1]}, the number of classes of the model, got'
+    if asked and max(asked) > counts[-1]:
+        raise UserError(f'--topk must be {limit} {max(asked)}')
+    for key, node in walk(cfg.get(evaluator), evaluator):
+        topk = node.get('topk', ())
+        topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        kept = tuple(k for k in topk if k <= counts[-1])
+        if topk and not kept:
+            raise UserError(f'{key}.topk must be {limit} {min(topk)}')
+        if kept != topk:
+            left_out = ', '.join(f'top-{k}' for k in topk if k not in kept)
+            print_log(f'{key}: {left_out} is left out, the model has {counts[-1]} classes')
+            node['topk'] = kept
 
 
 def set_classwise(cfg: Config) -> None:

@@ -105,6 +105,9 @@ def open_header(data: bytes | memoryview) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         problem = size_problem(*image.size)
+    except UnidentifiedImageError:
+        # Pillow's own words have the address of an object: no two builds would say the same.
+        raise UnidentifiedImageError('no image format that Pillow knows') from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         problem = f'{error} Set {MAX_PIXELS_VARIABLE} to allow more'
     if problem:
@@ -127,10 +130,7 @@ def find_defect(data: bytes | memoryview, decode: bool = False) -> str:
         with open_header(data) as image:
             if decode or not (_is_whole_jpeg(data) or _is_whole_png(data)):
                 image.load()
-    except UnidentifiedImageError:
-        # Pillow's own words have the address of an object: no two builds would say the same.
-        return 'no image format that Pillow knows'
-    except ImageSizeError as error:
+    except (ImageSizeError, UnidentifiedImageError) as error:
         return str(error)
     except DECODE_ERRORS as error:
         return f'{type(error).__name__}: {error}'

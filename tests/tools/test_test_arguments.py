@@ -79,6 +79,15 @@ def test_eval_accuracy(merge):
     ]
 
 
+def test_accuracies_among_more_classes_than_there_are_are_left_out_unless_asked_for(merge):
+    model = dict(type='ImageClassifier', head=dict(num_classes=2))
+    small = dict(CLASSIFIER, model=model)
+    assert merge(small).test_evaluator.topk == (1,)
+    assert merge(small, '--eval', 'accuracy').test_evaluator[0].topk == (1,)
+    with pytest.raises(UserError, match=r'--topk must be at most 2, the number .* got 5'):
+        merge(small, '--eval', 'accuracy', '--topk', '1', '5')
+
+
 @pytest.mark.parametrize(
     ('cfg', 'metric', 'fitting'),
     [

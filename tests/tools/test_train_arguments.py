@@ -8,6 +8,8 @@ from mmengine.config import Config
 
 from mmvmamba.cli.errors import UserError
 
+from .conftest import ROOT
+
 TOY = dict(
     default_scope='mmdet',
     model=dict(type='MaskRCNN'),
@@ -218,3 +220,36 @@ def test_launcher_that_did_not_start_the_process(refused, tmp_path, monkeypatch)
 
 def test_config_of_another_toolbox(refused):
     assert "got 'mmpose'" in refused(options=['default_scope=mmpose'])
+
+
+def classifier(num_classes, topk=(1, 5)):
+    return dict(
+        default_scope='mmpretrain',
+        model=dict(type='ImageClassifier', head=dict(num_classes=num_classes)),
+        val_evaluator=dict(type='Accuracy', topk=topk),
+    )
+
+
+def test_the_best_five_of_three_classes_are_not_counted(train_tool):
+    assert merge(train_tool, **classifier(5)).val_evaluator.topk == (1, 5)
+    assert merge(train_tool, **classifier(3)).val_evaluator.topk == (1,)
+    assert merge(train_tool, **classifier(3, topk=2)).val_evaluator.topk == 2
+    with pytest.raises(UserError, match=r'val_evaluator\.topk must be at most 3, .* got 5'):
+        merge(train_tool, **classifier(3, topk=(5,)))
+
+
+def test_a_warm_up_longer_than_its_schedule_is_named(refused):
+    schedule = ['param_scheduler.0.length=2', 'param_scheduler.0.warmup=3']
+    message = refused(options=schedule)
+    assert 'param_scheduler.0.warmup must be at most its length, 2, got 3' in message
+
+
+def test_fine_tuning_for_two_epochs_is_possible(tmp_path):
+    example = (ROOT / 'configs/cls/finetune_example.py').read_text()
+    path = ROOT / 'configs/cls/finetune_example.py'
+    assert 'epochs = 30' in example
+    copy = tmp_path / 'two.py'
+    copy.write_text(
+        example.replace('epochs = 30', 'epochs = 2').replace("'./mamba", f"'{path.parent}/mamba")
+    )
+    assert Config.fromfile(copy).param_scheduler.warmup == 2
