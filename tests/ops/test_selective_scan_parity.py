@@ -61,6 +61,30 @@ def test_directions_match_reference(backend, case, order_all):
     compare(backend, inputs, order_all=order_all, delta_softplus=True)
 
 
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads; puts it back after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize('order_all', [True, False], ids=['order all', 'order u'])
+@pytest.mark.parametrize('case', DIRECTIONS)
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_the_number_of_threads_changes_nothing(backend, case, order_all, threads):
+    # SiLU of the gate is torch's own, and rounds by how its threads share the tokens.
+    inputs = make_scan_inputs(1, 5, 120, 2, **DIRECTIONS[case], without=('z',))
+    results = []
+    for number in (1, 2, 8):
+        threads(number)
+        results.append(
+            run_with_grads(fast_scan(backend), inputs, order_all=order_all, delta_softplus=True)
+        )
+    for name, expected in results[0].items():
+        assert all(torch.equal(expected, other[name]) for other in results[1:]), name
+
+
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_wide_directions_match_reference(backend):
     inputs = make_scan_inputs(3, 20, 200, 16, **PLAIN_MAMBA)

@@ -89,7 +89,7 @@ def backward(
     return (
         *(_sum_first(grad).to(x.dtype) for grad, x in ((du, args.u), (ddelta, args.delta))),
         _unpacked(dA.sum(0).transpose(-1, -2), scan, args.A),
-        *(_sum_first(grad).to(x.dtype) for grad, x in ((dB, args.B), (dC, args.C))),
+        *(_sum_tasks(grad, scan.splits).to(x.dtype) for grad, x in ((dB, args.B), (dC, args.C))),
         _unpacked(dD.sum(0), scan, args.D),
         _unpacked(ddelta_bias.sum(0), scan, args.delta_bias),
     )
@@ -239,6 +239,14 @@ def _flat(*tensors: Tensor) -> list[np.ndarray]:
 
 def _sum_first(x: Tensor) -> Tensor:
     return x[0] if x.shape[0] == 1 else x.sum(0)
+
+
+def _sum_tasks(x: Tensor, splits: int) -> Tensor:
+    """Sums over directions first, as a task that has all of them does.
+
+    How they are dealt to tasks depends on the number of threads; the sum must not.
+    """
+    return _sum_first(_sum_first(x.unflatten(0, (splits, -1))))
 
 
 def _packed(x: Tensor, groups: int, lanes: int) -> Tensor:
