@@ -67,6 +67,9 @@ class Recorder(Hook):
         rate = runner.optim_wrapper.get_lr()['lr'][0]
         batch = torch.stack(data_batch['inputs']).tolist()
         self.steps[runner.iter] = (runner.epoch, batch_idx, batch, outputs['loss'].item(), rate)
+        self.stop(runner)
+
+    def stop(self, runner):
         if runner.iter + 1 == self.stop_after:
             runner.save_checkpoint(runner.work_dir, 'stopped.pth', by_epoch=False)
             raise KeyboardInterrupt

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from tests.engine.exact_runs import compare_in_process, config, difference, stop_and_resume, train
 
@@ -59,3 +60,51 @@ def test_gradients_that_wait_for_an_update_are_not_lost(step, tmp_path):
     settings = config(tmp_path, by_epoch=True, accumulative_counts=5)
     whole = train(settings)
     assert difference(whole, stop_and_resume(settings, tmp_path, step)) is None
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What the loggers of runs were asked to warn of."""
+    found = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text, *args: found.append(text))
+    return found
+
+
+def test_a_run_that_goes_on_otherwise_says_so(warnings, tmp_path):
+    settings = config(tmp_path, by_epoch=True)
+    train(settings, stop_after=9)
+    settings['train_dataloader']['batch_size'] = 2
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        steps, _ = train(settings, resume=tmp_path / 'stopped.pth')
+    finally:
+        torch.set_num_threads(threads)
+    assert any(
+        'not an exact continuation: the run was begun with 4 samples in a batch, now 2; '
+        f'{threads} threads, now {threads + 1}' in text
+        for text in warnings
+    )
+    # Half of the second epoch was done, which has eleven steps now.
+    assert any('3 steps into an epoch of 6 steps, and an epoch has 11 now' in t for t in warnings)
+    assert steps[9][:2] == (1, 5)
+    assert len(steps) == 6 + 11
+
+
+def test_an_exact_continuation_warns_of_nothing(warnings, tmp_path):
+    settings = config(tmp_path, by_epoch=True)
+    train(settings, stop_after=9)
+    train(settings, resume=tmp_path / 'stopped.pth')
+    assert not [text for text in warnings if 'exact' in text]
+
+
+def test_a_checkpoint_of_mmengine_goes_on_amid_its_epoch(tmp_path):
+    settings = config(tmp_path, by_epoch=True)
+    whole = train(settings)
+    before, _ = train(settings, stop_after=9)
+    path = tmp_path / 'stopped.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint['message_hub']['runtime_info']['place_in_epoch']
+    torch.save(checkpoint, path)
+    after, end = train(settings, resume=path)
+    assert difference(whole, ({**before, **after}, end)) is None

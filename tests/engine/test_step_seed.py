@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmvmamba.engine import ExactEpochLoop, StepSeedHook
@@ -57,8 +58,12 @@ def test_ranks_differ(runner, monkeypatch):
 )
 def test_workers_that_live_on_are_reported(loop, persistent, reported, runner):
     warnings = []
-    loader = SimpleNamespace(num_workers=2, persistent_workers=persistent, worker_init_fn=print)
+    loader = SimpleNamespace(
+        num_workers=2, persistent_workers=persistent, worker_init_fn=print, batch_sampler=None
+    )
+    runner.iter = 0
     runner.logger = SimpleNamespace(warning=warnings.append)
+    runner.message_hub = MessageHub.get_instance('persistent workers')
     runner.train_dataloader = loader
     runner.train_loop = object.__new__(loop)
     StepSeedHook().before_train(runner)

@@ -1,4 +1,6 @@
-from mmengine.dist import get_rank
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -7,6 +9,9 @@ from mmvmamba.engine.seeding import BEFORE_EPOCH, STEP, seed_from, seed_generato
 from mmvmamba.registry import HOOKS
 
 __all__ = ['StepSeedHook']
+
+# The message hub is saved with a checkpoint and restored on resuming.
+CONDITIONS = 'conditions_of_the_run'
 
 
 @HOOKS.register_module()
@@ -25,7 +30,8 @@ class StepSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Leaves the seeding of worker processes to PyTorch."""
+        """Leaves the seeding of worker processes to PyTorch; says what a resumed run lacks."""
+        _compare_conditions(runner)
         loader, loop = runner.train_dataloader, runner.train_loop
         loader.worker_init_fn = None
         inexact = isinstance(loop, EpochBasedTrainLoop) and not isinstance(loop, ExactEpochLoop)
@@ -44,3 +50,24 @@ class StepSeedHook(Hook):
     ) -> None:
         """Fixes what the step draws."""
         seed_generators(seed_from(runner.seed, get_rank(), STEP, runner.iter))
+
+
+def _compare_conditions(runner: Runner) -> None:
+    """Warns if a run goes on under conditions on which its numbers depend and that changed."""
+    now = {'processes': get_world_size()}
+    if hasattr(runner.train_dataloader.batch_sampler, 'batch_size'):
+        now['samples in a batch'] = runner.train_dataloader.batch_sampler.batch_size
+    if get_device() == 'cpu':
+        # Several of PyTorch's kernels add up what each thread found.
+        now['threads'] = torch.get_num_threads()
+    before = runner.message_hub.get_info(CONDITIONS) or {}
+    changed = [
+        f'{before[name]} {name}, now {value}'
+        for name, value in now.items()
+        if name in before and before[name] != value
+    ]
+    if runner.iter and changed:
+        runner.logger.warning(
+            f'this is not an exact continuation: the run was begun with {"; ".join(changed)}'
+        )
+    runner.message_hub.update_info(CONDITIONS, now)
