@@ -1,6 +1,6 @@
 """The error that everything about checkpoints ends in."""
 
-__all__ = ['CheckpointError', 'printable']
+__all__ = ['CheckpointError', 'UnsafeContentError', 'printable']
 
 _LONGEST = 4000
 
@@ -13,6 +13,10 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+class UnsafeContentError(CheckpointError):
+    """A file with objects that are not read safely; it may be whole all the same."""
 
 
 def printable(text: str) -> str:

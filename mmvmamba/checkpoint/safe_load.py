@@ -5,15 +5,16 @@ Takes ``.pth`` / ``.pth.tar`` files of torch, ``.safetensors`` files, and Huggin
 one that asks for more memory than it has data, is answered with a sentence that names the file.
 """
 
+import contextlib
 from pathlib import Path
 
-from .errors import CheckpointError
+from .errors import CheckpointError, UnsafeContentError
 from .limits import Checks, check_name_hash
 from .other_files import reject_other_content
 from .safetensors_file import INDEX, is_safetensors, read_parts, read_safetensors
-from .torch_file import read_torch
+from .torch_file import check_torch, read_torch
 
-__all__ = ['CheckpointError', 'read_checkpoint']
+__all__ = ['CheckpointError', 'check_whole', 'read_checkpoint']
 
 _FIRST_BYTES = 512
 
@@ -55,10 +56,35 @@ def read_checkpoint(
     return _read_file(path, map_location, checks, allow_pickle)
 
 
-def _read_file(path: Path, map_location: str, checks: Checks, allow_pickle: bool = False) -> dict:
+def check_whole(path: Path, name: str) -> None:
+    """Checks a file that does not have its name yet, without reading its tensors.
+
+    Args:
+        path: The file.
+        name: The name that it is to have.
+
+    Raises:
+        CheckpointError: It is no checkpoint or not a whole one, or it is not what its name says.
+    """
+    start = _first_bytes(path)
+    if not check_name_hash(path, name):
+        if is_safetensors(Path(name), start):
+            read_safetensors(path, 'cpu')
+        else:
+            # What is unsafe may be wanted: that is decided when it is read.
+            with contextlib.suppress(UnsafeContentError):
+                check_torch(path, Checks.wanted())
+
+
+def _first_bytes(path: Path) -> bytes:
     with path.open('rb') as file:
         start = file.read(_FIRST_BYTES)
     reject_other_content(path, start)
+    return start
+
+
+def _read_file(path: Path, map_location: str, checks: Checks, allow_pickle: bool = False) -> dict:
+    start = _first_bytes(path)
     if checks.checksums and check_name_hash(path):
         # That covers every byte.
         checks = Checks(False, checks.bounds)

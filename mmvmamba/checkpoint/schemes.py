@@ -10,7 +10,8 @@ __all__ = ['load_from_any']
 def load_from_any(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint: mmengine's own as it is, that of another project with our key names."""
     checkpoint = read_checkpoint(locate(filename), map_location)
-    if 'message_hub' in checkpoint or 'mmengine_version' in (checkpoint.get('meta') or {}):
+    meta = checkpoint.get('meta')
+    if 'message_hub' in checkpoint or (isinstance(meta, dict) and 'mmengine_version' in meta):
         return checkpoint
     if not any(is_state_dict(part) for part in (checkpoint, *map(checkpoint.get, ENTRIES))):
         return checkpoint

@@ -1,14 +1,20 @@
 """Finds the file behind a name: a path, an address, or a repository of the Hugging Face hub."""
 
+import contextlib
+import os
 import re
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.logging import print_log
 
 from .errors import CheckpointError
+from .limits import first_line
+from .safe_load import check_whole
 
 __all__ = ['locate']
 
@@ -30,6 +36,7 @@ def locate(source: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: There is no such file or folder.
+        CheckpointError: It could not be downloaded, or is not whole.
     """
     source = str(source)
     if source.startswith('hf://'):
@@ -62,7 +69,9 @@ def _from_hub(source: str) -> Path:
     except (OSError, ValueError) as error:
         # The hub's errors derive from both, and their own text does not say what was asked for.
         raise FileNotFoundError(
-            f'{source} is neither in the local cache nor could it be fetched: {error}'
+            f'{source} is neither in the local cache nor could it be fetched '
+            f'({first_line(str(error))}): download it from https://huggingface.co/{repo} and name '
+            'the file or folder in its place (--weights FILE, --checkpoint FILE or pretrained=FILE)'
         ) from error
     if not any(folder.glob('*.safetensors')):
         raise CheckpointError(
@@ -76,11 +85,45 @@ def _from_web(url: str) -> Path:
     address = urlparse(url)
     parts = [part for part in address.path.split('/') if part not in ('', '.', '..')]
     path = Path(torch.hub.get_dir(), 'checkpoints', 'mmvmamba', address.netloc, *parts)
-    for turn in ('main', 'others'):
-        if (get_rank() == 0) == (turn == 'main') and not path.is_file():
-            print_log(f'downloading {url} to {path}', logger='current')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=get_rank() == 0)
-        if get_world_size() > 1:
-            torch.distributed.barrier()
+    # Rank 0 first; the others after it, if their machines do not share the folder.
+    for mine in (get_rank() == 0, get_rank() != 0):
+        failure = _download(url, path) if mine and not path.is_file() else None
+        # A rank that raised alone would leave the others waiting for it.
+        failures = all_gather_object(failure) if get_world_size() > 1 else [failure]
+        for text in filter(None, failures):
+            raise CheckpointError(text)
     return path
+
+
+def _download(url: str, path: Path) -> str | None:
+    """Downloads a file, which gets its name when it is whole. Returns why that failed."""
+    print_log(f'downloading {url} to {path}', logger='current')
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    by_hand = (
+        f'download {url} by other means and name the file in its place '
+        '(--weights FILE, --checkpoint FILE or pretrained=FILE)'
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(part), progress=get_rank() == 0)
+        check_whole(part, path.name)
+        os.replace(part, path)
+    except (URLError, HTTPException, TimeoutError) as error:
+        reason = getattr(error, 'reason', None) or error
+        return f'{url} could not be downloaded ({reason}): {by_hand}, or put it at {path}'
+    except OSError as error:
+        return (
+            f'{url} could not be kept in {path.parent} ({error.strerror or error}): set TORCH_HOME '
+            f'to a folder that can be written, or {by_hand}'
+        )
+    except (CheckpointError, ImportError) as error:
+        return f'{url} did not give a whole checkpoint: {error}. Try again, or {by_hand}'
+    finally:
+        _remove(part)
+    return None
+
+
+def _remove(part: Path) -> None:
+    # It may be in a folder that cannot even be looked into.
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)

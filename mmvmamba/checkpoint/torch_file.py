@@ -15,20 +15,14 @@ import torch
 
 from mmvmamba.compat.serialization import allow_safe_globals
 
-from .errors import CheckpointError
+from .errors import CheckpointError, UnsafeContentError
 from .limits import Checks, damaged, first_line, oversized, unreadable
 from .pickle_check import BadPickle, OversizedPickle, PickleCheck, UnsafePickle
 
-__all__ = ['is_torch_file', 'read_torch']
+__all__ = ['check_torch', 'read_torch']
 
 ZIP_START = b'PK\x03\x04'
-PICKLE_START = b'\x80'
 _CHUNK = 1 << 20
-
-
-def is_torch_file(start: bytes) -> bool:
-    """Whether a file with these first bytes may be one of ``torch.save``."""
-    return start.startswith((ZIP_START, PICKLE_START))
 
 
 def read_torch(path: Path, map_location: str, checks: Checks, allow_pickle: bool) -> object:
@@ -43,20 +37,21 @@ def read_torch(path: Path, map_location: str, checks: Checks, allow_pickle: bool
     Raises:
         CheckpointError: It is damaged, holds what is not allowed, or declares too much.
     """
-    _check(path, checks, allow_pickle)
+    check_torch(path, checks, allow_pickle)
     allow_safe_globals()
     try:
         return torch.load(path, map_location=map_location, weights_only=not allow_pickle)
     except torch.cuda.OutOfMemoryError:
         raise
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_unsafe(path, str(error))) from error
+        raise UnsafeContentError(_unsafe(path, str(error))) from error
     # What it raises depends on where it stops, and on the device that is asked for.
     except Exception as error:
         raise CheckpointError(unreadable(path, error)) from error
 
 
-def _check(path: Path, checks: Checks, allow_pickle: bool) -> None:
+def check_torch(path: Path, checks: Checks, allow_pickle: bool = False) -> None:
+    """Checks a file of ``torch.save`` without reading its tensors; see ``read_torch``."""
     with path.open('rb') as file:
         is_zip = file.read(4) == ZIP_START
         file.seek(0)
@@ -68,7 +63,7 @@ def _check(path: Path, checks: Checks, allow_pickle: bool) -> None:
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     _check_legacy(path, data, checks)
         except UnsafePickle as error:
-            raise CheckpointError(_unsafe(path, str(error))) from None
+            raise UnsafeContentError(_unsafe(path, str(error))) from None
         except OversizedPickle as error:
             raise CheckpointError(oversized(path, str(error))) from None
         except CheckpointError:

@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
@@ -84,7 +85,17 @@ def test_truncated_safetensors_is_reported(tmp_path):
         (b'\n\n<html lang="en">', 'HTML page'),
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:0', 'git lfs pull'),
         (b'', 'empty'),
-        (b'not a checkpoint at all, just text', 'not a readable checkpoint'),
+        (b'not a checkpoint at all, just text', 'not a readable checkpoint: it is a text file'),
+        ('é'.encode() * 300, 'a text file'),
+        (b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', 'a PNG image, not a checkpoint'),
+        (b'\xff\xd8\xff\xe0\0\x10JFIF', 'a JPEG image'),
+        (b'\x1f\x8b\x08\0', 'compressed with gzip, not a checkpoint: unpack it first'),
+        (b'a' + bytes(256) + b'ustar\x0000', 'a tar archive, not a checkpoint'),
+        (b'\x7fELF\2\1', 'a program'),
+        (bytes(range(256)), 'not a readable checkpoint'),
+        (b'\x80\x04\x95', 'not a readable checkpoint'),
+        (b'\x80\x02K\x01.', 'a pickle, but no checkpoint of torch'),
+        (b'PK\x03\x04', 'not a readable checkpoint'),
     ],
 )
 def test_other_files_are_reported(content, message, tmp_path):
@@ -107,3 +118,23 @@ def test_missing_file_and_folder_without_weights_are_reported(tmp_path):
     (tmp_path / 'readme.md').write_text('')
     with pytest.raises(CheckpointError, match=r'without model\.safetensors .*readme\.md'):
         read_checkpoint(tmp_path)
+
+
+def test_archive_without_a_checkpoint_is_reported(tmp_path):
+    path = tmp_path / 'weights.pth'
+    np.savez(path.with_suffix('.npz'), a=np.ones(2))
+    path.with_suffix('.npz').rename(path)
+    with pytest.raises(CheckpointError, match=r"a zip archive, but no checkpoint.*\['a\.npy'\]"):
+        read_checkpoint(path)
+    torch.jit.script(torch.nn.Linear(1, 1)).save(path)
+    with pytest.raises(CheckpointError, match=r'a TorchScript archive.*`state_dict\(\)`'):
+        read_checkpoint(path)
+
+
+def test_a_device_that_is_not_there_is_not_called_damage(tmp_path):
+    torch.save({'a': torch.zeros(3)}, tmp_path / 'weights.pth')
+    with pytest.raises(
+        CheckpointError, match=r'weights\.pth could not be read: .*nowhere'
+    ) as error:
+        read_checkpoint(tmp_path / 'weights.pth', map_location='nowhere')
+    assert 'damaged' not in str(error.value)

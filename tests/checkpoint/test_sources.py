@@ -1,5 +1,9 @@
 """Where a checkpoint can come from besides a path."""
 
+import functools
+import http.server
+import threading
+
 import pytest
 import torch
 
@@ -72,3 +76,97 @@ def test_web_files_of_one_name_are_kept_apart(tmp_path, monkeypatch):
     assert fetched == [first, second]
     assert paths[0] == paths[2] != paths[1]
     assert [path.name for path in paths] == ['l1_1x.pth'] * 3
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder that downloads are kept in."""
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
+    return tmp_path / 'cache' / 'checkpoints' / 'mmvmamba'
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder and the address under which a server of this machine offers it."""
+    (tmp_path / 'site').mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / 'site'))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path / 'site', f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def files_in(folder):
+    return [path for path in folder.rglob('*') if path.is_file()]
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_download_is_kept_and_read(zipped, site, cache):
+    folder, address = site
+    torch.save({'a': torch.ones(3)}, folder / 'a.pth', _use_new_zipfile_serialization=zipped)
+    path = locate(f'{address}/a.pth')
+    assert files_in(cache) == [path]
+    assert read_checkpoint(path)['a'].tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('zip', None, r'did not give a whole checkpoint.*damaged'),
+        ('legacy', None, r'did not give a whole checkpoint.*bytes of storages are declared'),
+        ('page', b'<!doctype html>', 'did not give a whole checkpoint.*HTML page'),
+        ('empty', b'', 'did not give a whole checkpoint.*empty'),
+        ('hash-0123abcd', None, 'did not give a whole checkpoint.*its name says 0123abcd'),
+    ],
+)
+def test_half_a_download_is_not_kept(name, content, message, site, cache):
+    folder, address = site
+    if content is None:
+        torch.save(
+            {'a': torch.randn(999)}, folder / 'a', _use_new_zipfile_serialization=name != 'legacy'
+        )
+        content = (folder / 'a').read_bytes()[: None if name.startswith('hash') else -40]
+    (folder / f'{name}.pth').write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf'{name}\.pth {message}.*--weights FILE'):
+        locate(f'{address}/{name}.pth')
+    assert files_in(cache) == []
+
+
+def test_download_that_is_not_read_safely_is_kept(site, cache):
+    folder, address = site
+    torch.save({'a': torch.nn.Linear(1, 1)}, folder / 'a.pth')
+    path = locate(f'{address}/a.pth')
+    with pytest.raises(CheckpointError, match=r'linear\.Linear.*--allow-pickle'):
+        read_checkpoint(path)
+    assert isinstance(read_checkpoint(path, allow_pickle=True)['a'], torch.nn.Linear)
+
+
+def test_no_network_is_one_sentence_with_the_way_out(cache):
+    # Nothing listens on this port.
+    url = 'http://127.0.0.1:9/x/l1_1x.pth'
+    with pytest.raises(CheckpointError) as error:
+        locate(url)
+    message = str(error.value)
+    assert message.startswith(f'{url} could not be downloaded (')
+    assert f'download {url} by other means' in message
+    assert '--weights FILE' in message
+    assert str(cache / '127.0.0.1:9' / 'x' / 'l1_1x.pth') in message
+    assert files_in(cache) == []
+
+
+def test_missing_file_of_a_site_is_one_sentence(site, cache):
+    with pytest.raises(CheckpointError, match=r'absent\.pth could not be downloaded \(File not'):
+        locate(f'{site[1]}/absent.pth')
+
+
+def test_cache_that_cannot_be_written_is_one_sentence(site, tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'file'))
+    torch.save({'a': torch.ones(3)}, site[0] / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'Not a directory.*set TORCH_HOME.*--weights'):
+        locate(f'{site[1]}/a.pth')
