@@ -1,5 +1,14 @@
 # A key map registers itself when it is imported: a new one is one more name here.
-from . import mambaout, mambavision, plain_mamba, vim, vit  # noqa: F401
+from . import (  # noqa: F401
+    mambaout,
+    mambavision,
+    mila,
+    plain_mamba,
+    spatial_mamba,
+    vim,
+    vit,
+    vmamba,
+)
 from .convert import Converted, convert
 from .family import FAMILIES
 from .initializer import PretrainedBackbone

@@ -1,4 +1,6 @@
 from .attention import Attention
+from .channels_last import conv_channels_last
+from .conv_stem import ConvLayer, ExpandedDownsample, ResidualConvStem
 from .drop_path import drop_path, drop_path_rates
 from .layer_scale import layer_scale_parameter
 from .mlp import MLP
@@ -13,6 +15,7 @@ from .position_embedding import (
     resize_position_embedding,
     resize_position_grid,
 )
+from .rotation import rotate_pairs
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
 __all__ = [
@@ -20,9 +23,13 @@ __all__ = [
     'MLP',
     'RESIZE_RULES',
     'Attention',
+    'ConvLayer',
+    'ExpandedDownsample',
     'LayerNorm2d',
+    'ResidualConvStem',
     'build_norm2d',
     'class_token_places',
+    'conv_channels_last',
     'drop_path',
     'drop_path_rates',
     'fit_position_table',
@@ -34,4 +41,5 @@ __all__ = [
     'resize_position_embedding',
     'resize_position_grid',
     'resolve_dt_rank',
+    'rotate_pairs',
 ]

@@ -12,10 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['move_codes', 'reversed_order', 'snake_orders']
+__all__ = ['cross_orders', 'move_codes', 'reversed_order', 'snake_orders']
 
 # Codes of the move that led to a token, the rows of PlainMamba's table of directions.
 START, RIGHT, LEFT, UP, DOWN = range(5)
+
+
+@lru_cache(maxsize=256)
+def cross_orders(height: int, width: int) -> Tensor:
+    """VMamba's four scans, ``(4, height * width)``: along rows, along columns, both reversed."""
+    with torch.inference_mode(False):
+        rows = torch.arange(height * width)
+        columns = _transposed(rows, height, width)
+        return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
 
 
 @lru_cache(maxsize=256)

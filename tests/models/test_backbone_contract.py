@@ -24,6 +24,14 @@ PLAIN_MAMBA = dict(
 # A network of each class that is small enough to train in a test.
 ADAPTER = dict(conv_inplane=8, deform_num_heads=4, init_values=0.1)
 SMALL = {
+    'VMamba': dict(
+        arch=dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), ssm_ratio=1.0), out_norm='LN2d'
+    ),
+    'SpatialMamba': dict(arch=dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1)), out_norm='LN2d'),
+    'MILA': dict(
+        arch=dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), num_heads=(1, 2, 3, 4)),
+        out_norm='LN2d',
+    ),
     'PlainMamba': dict(arch=PLAIN_MAMBA, img_size=64),
     'PlainMambaAdapter': dict(arch=PLAIN_MAMBA, img_size=64, adapter=ADAPTER),
     'VisionMamba': dict(arch=dict(embed_dims=24, num_layers=4), img_size=64),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import drop_path, drop_path_rates
+from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
@@ -22,11 +22,6 @@ NORM_EPS = 1e-6
 # Of the hidden map of one block. Twice to four times this is alive at once.
 CACHE_BYTES = 8 * 2**20
 ACTIVATIONS = {'gelu': F.gelu, 'silu': F.silu}
-
-
-def conv_channels_last(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolves ``(N, H, W, C)``."""
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class Stem(nn.Module):

@@ -22,13 +22,14 @@ from mmvmamba.layers import (
     insert_tokens,
     remove_tokens,
     resize_position_embedding,
+    rotate_pairs,
 )
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
 from .vim_mixer import BidirectionalMamba
-from .vim_rope import GridRotation, rotate_pairs
+from .vim_rope import GridRotation
 
 __all__ = ['VimBlock', 'VisionMamba']
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ['GridRotation', 'rotate_pairs']
+__all__ = ['GridRotation']
 
 # Positions run from 0 to this number along each side, whatever the size of the grid.
 REFERENCE_SIDE = 14
@@ -60,10 +60,3 @@ def grid_angles(
     rows = (rows[:, None] * frequencies)[:, None].expand(-1, grid[1], -1)
     columns = (columns[:, None] * frequencies)[None].expand(grid[0], -1, -1)
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
-
-
-def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each pair of neighbouring channels of ``(N, L, C)`` by the angle of its token."""
-    first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
-    swapped = torch.stack([-second, first], dim=-1).flatten(-2)
-    return (x * cos + swapped * sin).to(x.dtype)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from mmvmamba.models.backbones.vim_rope import GridRotation, rotate_pairs
+from mmvmamba.layers import rotate_pairs
+from mmvmamba.models.backbones.vim_rope import GridRotation
 from mmvmamba.testing import assert_close, make_input
 
 

@@ -1,0 +1,187 @@
+"""Spatial-Mamba: one raster scan, after which every state looks at the states around it.
+
+Paper: https://arxiv.org/abs/2410.15091. Maps are (N, H, W, C) throughout; L = H * W tokens, E is
+the width inside a mixer, R the rank of the step sizes. The state has size 1.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvmamba.layers import (
+    MLP,
+    ExpandedDownsample,
+    ResidualConvStem,
+    conv_channels_last,
+    drop_path,
+    drop_path_rates,
+    init_dt_proj_,
+    initial_A_log,
+    resolve_dt_rank,
+)
+from mmvmamba.ops.selective_scan import selective_scan
+from mmvmamba.ops.state_fusion import state_fusion
+from mmvmamba.registry import MODELS
+
+from .base import resolve_arch
+from .pyramid import NORM_EPS, NUM_STAGES, PyramidBackbone, PyramidStage
+
+__all__ = ['SpatialMamba']
+
+EXPAND = 2
+
+
+class StateFusion(nn.Module):
+    """The kernels of the fusion, see ``mmvmamba.ops.state_fusion``; a fresh one sums all taps."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.kernel_3 = nn.Parameter(torch.ones(dim, 1, 3, 3))
+        self.kernel_3_1 = nn.Parameter(torch.ones(dim, 1, 3, 3))
+        self.kernel_3_2 = nn.Parameter(torch.ones(dim, 1, 3, 3))
+        self.alpha = nn.Parameter(torch.ones(3))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return state_fusion(h, (self.kernel_3, self.kernel_3_1, self.kernel_3_2), self.alpha)
+
+
+class StructureAwareMixer(nn.Module):
+    """A gated selective scan in raster order; its states are fused before they are read out.
+
+    Args:
+        dim: Channels.
+        dt_rank: Rank R of the step-size projection, or 'auto'.
+    """
+
+    def __init__(self, dim: int, dt_rank: int | str = 'auto') -> None:
+        super().__init__()
+        inner, rank = EXPAND * dim, resolve_dt_rank(dt_rank, dim)
+        self.split = [rank, 1, 1]
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.x_proj_weight = nn.Parameter(torch.empty(sum(self.split), inner))
+        nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
+        dt_proj = nn.Linear(rank, inner)
+        init_dt_proj_(dt_proj)
+        self.dt_projs_weight, self.dt_projs_bias = dt_proj.weight, dt_proj.bias
+        self.A_logs = nn.Parameter(initial_A_log(inner, 1))
+        self.Ds = nn.Parameter(torch.ones(inner))
+        self.state_fusion = StateFusion(inner)
+        self.out_norm = nn.LayerNorm(inner, eps=NORM_EPS)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        u = F.silu(conv_channels_last(self.conv2d, x))
+        # The gate comes after the norm, and the skip after the fusion: neither is the scan's.
+        y = self.out_norm(self.scan(u))
+        return self.out_proj(y * F.silu(z))
+
+    def scan(self, u: Tensor) -> Tensor:
+        """Scans and fuses ``(N, H, W, E)``, with states in at least float32."""
+        tokens = u.flatten(1, 2)
+        dt, B, C = F.linear(tokens, self.x_proj_weight).split(self.split, dim=-1)
+        dtype = torch.promote_types(u.dtype, torch.float32)
+        # A state of size 1 that is read out by ones is put out as it is.
+        states = selective_scan(
+            tokens.to(dtype),
+            F.linear(dt, self.dt_projs_weight),
+            -torch.exp(self.A_logs.to(torch.promote_types(self.A_logs.dtype, torch.float32))),
+            B,
+            B.new_ones(()).expand_as(B),
+            delta_bias=self.dt_projs_bias,
+            delta_softplus=True,
+            channels_last=True,
+        )
+        states = states.view(u.shape).permute(0, 3, 1, 2)
+        fused = self.state_fusion(states).permute(0, 2, 3, 1)
+        return fused * C.view(*u.shape[:3], 1) + u * self.Ds
+
+
+class SpatialMambaBlock(nn.Module):
+    """Mixer and MLP around residual connections, a residual convolution before each.
+
+    Args:
+        dim: Channels.
+        mlp_ratio: Ratio of the MLP's hidden width to the channels.
+        drop_path_rate: Probability of dropping the mixer's or the MLP's branch.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        self.cpe1 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.ln_1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.self_attention = StructureAwareMixer(dim)
+        self.cpe2 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.ln_2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = MLP(dim, int(mlp_ratio * dim))
+        self.drop_path = drop_path(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + conv_channels_last(self.cpe1, x)
+        x = x + self.drop_path(self.self_attention(self.ln_1(x)))
+        x = x + conv_channels_last(self.cpe2, x)
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
+
+
+@MODELS.register_module()
+class SpatialMamba(PyramidBackbone):
+    """Spatial-Mamba.
+
+    Paper: `Spatial-Mamba: Effective Visual State Space Models via Structure-Aware State Fusion
+    <https://arxiv.org/abs/2410.15091>`_.
+
+    Strides are 4, 8, 16 and 32, rounded up; any image size goes.
+
+    Args:
+        arch: A row of ``arch_zoo`` or a dict with the same keys.
+        in_channels: Channels of the image.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0. Published: 0.2
+            for tiny, 0.3 for small, 0.5 for base.
+        out_indices: Stages whose maps are put out.
+        out_norm: 'LN2d' normalises each output (``outnorm{i}``); None does not.
+        final_norm: Whether the last stage's map goes through the classifier's norm (``norm``).
+        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and n stages.
+        norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
+        with_cp: Whether blocks recompute their activations in the backward pass to save memory.
+        init_cfg: Initialisation config of mmengine.
+    """
+
+    family = 'spatial_mamba'
+
+    # The release's configs.
+    arch_zoo = {
+        'tiny': dict(dims=(64, 128, 256, 512), depths=(2, 4, 8, 4)),
+        'small': dict(dims=(64, 128, 256, 512), depths=(2, 4, 21, 5)),
+        'base': dict(dims=(96, 192, 384, 768), depths=(2, 4, 21, 5)),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        out_norm: str | None = None,
+        final_norm: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        settings = resolve_arch(arch, self.arch_zoo, optional=('mlp_ratio',))
+        dims, depths = settings['dims'], settings['depths']
+        super().__init__(dims, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        mlp_ratio = settings.get('mlp_ratio', 4.0)
+        self.patch_embed = ResidualConvStem(in_channels, dims[0])
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        self.layers = nn.ModuleList(
+            PyramidStage(
+                [SpatialMambaBlock(dim, mlp_ratio, next(rates)) for _ in range(depth)],
+                nn.Identity() if i == NUM_STAGES - 1 else ExpandedDownsample(dim, dims[i + 1]),
+            )
+            for i, (dim, depth) in enumerate(zip(dims, depths, strict=True))
+        )
+        self.build_norms(out_norm, final_norm)
