@@ -120,7 +120,7 @@ def rows_of(name: str, args: argparse.Namespace) -> list[dict[str, str]]:
     """Our model, and timm's or the authors' after it with the ratio of the speeds."""
     models = {name: prepare(lambda: get_model(name), args)}
     info = find_model(name)
-    side = info.img_size
+    side = info.preprocessing.img_size
     theirs = [n for n in (name, *info.aliases) if timm is not None and timm.is_model(n)]
     if theirs:
         models[f'{theirs[0]} (timm)'] = prepare(lambda: timm.create_model(theirs[0]), args)

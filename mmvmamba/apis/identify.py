@@ -6,7 +6,7 @@ from torch import nn
 
 from mmvmamba.checkpoint import Converted
 
-from .model_table import MODEL_TABLE
+from .model_table import MODEL_TABLE, ModelInfo
 from .models import build_classifier, model_config
 from .task_models import build_from_config, task_configs
 
@@ -23,14 +23,13 @@ def identify_model(converted: Converted) -> str | None:
         The name; None if there is no such model.
     """
     wanted = {key: tensor.shape for key, tensor in converted.state_dict.items()}
-    classes = wanted.get('head.fc.weight', (None,))[0]
-    for row in MODEL_TABLE.values():
-        if classes and row.family == converted.family:
-            with torch.device('meta'):
-                model = build_classifier(model_config(row.name, classes))
-            if _shapes(model) == wanted:
-                return row.name
-    for name, path in {} if classes else task_configs().items():
+    head = wanted.get('head.fc.weight')
+    for row in _by_nearest_size(converted, head) if head else ():
+        with torch.device('meta'):
+            model = build_classifier(model_config(row.name, head[0]))
+        if _shapes(model) == wanted:
+            return row.name
+    for name, path in {} if head else task_configs().items():
         config = Config.fromfile(path)
         if any(key.startswith(f'{part}.') for key in wanted for part in _heads(config)):
             with torch.device('meta'):
@@ -38,6 +37,15 @@ def identify_model(converted: Converted) -> str | None:
             if _shapes(model) == wanted:
                 return name
     return None
+
+
+def _by_nearest_size(converted: Converted, head: torch.Size) -> list[ModelInfo]:
+    """The rows of the family, in the order of the table where sizes are equal."""
+    numel = sum(tensor.numel() for tensor in converted.state_dict.values())
+    # The table counts heads of 1000 classes.
+    numel -= (head[0] - 1000) * (head[1] + 1)
+    rows = (row for row in MODEL_TABLE.values() if row.family == converted.family)
+    return sorted(rows, key=lambda row: abs(row.params - numel))
 
 
 def _heads(config: Config) -> list[str]:

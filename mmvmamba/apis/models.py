@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -83,16 +84,16 @@ def get_model(
     weights = source and load_converted(source, entry, info.family)
     if num_classes is None and weights and 'head.fc.weight' in weights.state_dict:
         num_classes = len(weights.state_dict['head.fc.weight'])
-    config = model_config(
-        info.name, 1000 if num_classes is None else num_classes, **backbone_overrides
-    )
+    shipped = info.load_config()
+    num_classes = 1000 if num_classes is None else num_classes
+    config = _without_training(shipped, num_classes, backbone_overrides)
     model = build_classifier(config)
     if weights is None:
         with _quiet_log():
             model.init_weights()
     else:
         load_model(model, weights, new_head=True)
-    model.preprocessing = _preprocessing(info, backbone_overrides)
+    model.preprocessing = _preprocessing(shipped, backbone_overrides)
     model._config, model._metainfo = config, None
     model._dataset_meta = _dataset_meta(weights.meta if weights else {}, config)
     return model.to(device).eval()
@@ -147,42 +148,55 @@ def create_model(
 def model_config(name: str, num_classes: int = 1000, **backbone_overrides) -> Config:
     """The config of a classifier: the model, its preprocessing and its test pipeline.
 
+    It is the shipped config of the model without all that only a training needs.
+
     Args:
         name: See ``get_model``.
         num_classes: Number of classes.
         **backbone_overrides: Arguments of the backbone.
     """
-    info = find_model(name)
-    backbone = dict(info.backbone, **backbone_overrides)
-    cls = MODELS.get(backbone['type'])
-    allowed = [key for key in inspect.signature(cls.__init__).parameters if key != 'self']
-    unknown = sorted(set(backbone_overrides) - set(allowed))
-    if unknown:
-        raise ValueError(f'{cls.__name__} takes the arguments {allowed}, got {unknown}')
-    channels = _num_features(info.family, backbone['arch'], cls.arch_zoo)
-    neck, head_channels = info.neck and dict(info.neck), channels
-    if info.family == 'mambaout':
-        neck['in_channels'], head_channels = channels, 4 * channels
-    std = 0.01 if info.family == 'plain_mamba' else 0.02
-    normalisation = dict(
-        mean=[255 * value for value in MEAN], std=[255 * value for value in STD], to_rgb=True
+    return _without_training(find_model(name).load_config(), num_classes, backbone_overrides)
+
+
+def _without_training(shipped: Config, num_classes: int, backbone_overrides: dict) -> Config:
+    model = dict(
+        type='ImageClassifier',
+        backbone=_backbone_config(shipped.model.backbone, backbone_overrides),
+        neck=shipped.model.get('neck'),
+        head=dict(shipped.model.head, num_classes=num_classes),
     )
-    head = dict(
-        type='LinearClsHead',
-        num_classes=num_classes,
-        in_channels=head_channels,
-        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-        init_cfg=dict(type='TruncNormal', layer='Linear', std=std, bias=0.0),
-    )
-    pipeline = _preprocessing(info, backbone_overrides).pipeline()
+    model['head'].pop('loss', None)
+    if 'arch' in backbone_overrides:
+        _fit_channels(model)
+    pipeline = _preprocessing(shipped, backbone_overrides).pipeline()
     return Config(
         dict(
             default_scope='mmpretrain',
-            model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head),
-            data_preprocessor=dict(num_classes=num_classes, **normalisation),
+            model=model,
+            data_preprocessor=dict(shipped.data_preprocessor, num_classes=num_classes),
             test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=pipeline)),
         )
     )
+
+
+def _backbone_config(shipped: dict, overrides: dict) -> dict:
+    cls = MODELS.get(shipped['type'])
+    allowed = [key for key in inspect.signature(cls.__init__).parameters if key != 'self']
+    unknown = sorted(set(overrides) - set(allowed))
+    if unknown:
+        raise ValueError(f'{cls.__name__} takes the arguments {allowed}, got {unknown}')
+    kept = {key: value for key, value in shipped.items() if key not in cls.start_settings}
+    return {**kept, **overrides}
+
+
+def _fit_channels(model: dict) -> None:
+    """Has neck and head take what a backbone of another arch puts out."""
+    with torch.device('meta'):
+        channels = MODELS.build(model['backbone']).num_features
+        if 'in_channels' in (model['neck'] or {}):
+            model['neck'] = dict(model['neck'], in_channels=channels)
+            channels = MODELS.build(model['neck']).out_channels
+    model['head']['in_channels'] = channels
 
 
 def _weights_of(info: ModelInfo) -> str:
@@ -205,20 +219,10 @@ def build_classifier(config: Config) -> nn.Module:
         )
 
 
-def _num_features(family: str, arch: str | dict, arch_zoo: dict) -> int:
-    """Channels of the last map."""
-    row = arch if isinstance(arch, dict) else arch_zoo.get(arch)
-    if row is None:
-        raise ValueError(f'arch must be one of {list(arch_zoo)} or a dict, got {arch!r}')
-    if family == 'mambaout':
-        return row['dims'][-1]
-    return 8 * row['dim'] if family == 'mambavision' else row['embed_dims']
-
-
-def _preprocessing(info: ModelInfo, backbone_overrides: dict) -> Preprocessing:
-    size = backbone_overrides.get('img_size', info.img_size)
-    size = size if isinstance(size, int) else max(size)
-    return Preprocessing(size, info.crop_pct, info.crop_mode)
+def _preprocessing(shipped: Config, backbone_overrides: dict) -> Preprocessing:
+    preprocessing = Preprocessing.from_pipeline(shipped.test_dataloader.dataset.pipeline)
+    size = backbone_overrides.get('img_size', preprocessing.img_size)
+    return replace(preprocessing, img_size=size if isinstance(size, int) else max(size))
 
 
 def _dataset_meta(meta: dict, config: Config) -> dict:

@@ -1,6 +1,7 @@
 """How a model wants its images: one description, as a torchvision transform and as a config."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,15 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.crop_mode not in ('center', 'squash'):
             raise ValueError(f"crop_mode must be 'center' or 'squash', got {self.crop_mode!r}")
+
+    @classmethod
+    def from_pipeline(cls, pipeline: Sequence[dict]) -> 'Preprocessing':
+        """Reads the preparation from a test pipeline like those of ``pipeline``."""
+        steps = {step['type']: step for step in pipeline}
+        img_size = steps['CenterCrop']['crop_size']
+        if 'Resize' in steps:
+            return cls(img_size, _crop_pct(img_size, steps['Resize']['scale'][0]), 'squash')
+        return cls(img_size, _crop_pct(img_size, steps['ResizeEdge']['scale']), 'center')
 
     @property
     def resize_size(self) -> int:
@@ -124,3 +134,12 @@ def _from_array(array: np.ndarray) -> Image.Image:
             f'{array.dtype} of shape {array.shape}'
         )
     return Image.fromarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
+
+
+def _crop_pct(img_size: int, resize_size: int) -> float:
+    """The shortest decimal fraction that leads from one to the other, which is rounded down."""
+    ratio = img_size / resize_size
+    fractions = (round(ratio, digits) for digits in range(1, 17))
+    fitting = (f for f in fractions if f > 0 and math.floor(img_size / f) == resize_size)
+    # A quotient that is rounded below a whole number leads to the one before.
+    return next(fitting, math.nextafter(ratio, 0))

@@ -7,44 +7,26 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-import mmvmamba
 from mmvmamba.checkpoint import load_model
+
+from .metafiles import config_root, read_metafile
 
 __all__ = [
     'TASKS',
     'TASK_WEIGHTS',
     'build_from_config',
     'build_task_model',
-    'config_root',
     'task_configs',
 ]
 
 TASKS = {'detection': 'det', 'segmentation': 'seg'}
 
-_PLAIN_MAMBA = 'https://huggingface.co/ChenhongyiYang/PlainMamba/resolve/main'
-_NVIDIA = 'https://huggingface.co/nvidia'
-
-
-def _nvidia(repo: str) -> str:
-    return f'{_NVIDIA}/{repo}/resolve/main/{repo}.pth'
-
-
 # Official weights by config name.
 TASK_WEIGHTS = {
-    **{f'l{n}_maskrcnn_1x': f'{_PLAIN_MAMBA}/detection/maskrcnn/l{n}_1x.pth' for n in (1, 2, 3)},
-    **{f'l{n}_retinanet_1x': f'{_PLAIN_MAMBA}/detection/retinanet/l{n}_1x.pth' for n in (1, 2, 3)},
-    **{f'l{n}_upernet': f'{_PLAIN_MAMBA}/segmentation/l{n}_upernet.pth' for n in (1, 2, 3)},
-    **{
-        f'mambavision_{size[0]}_cascade_maskrcnn_3x': _nvidia(
-            f'cascade_mask_rcnn_mamba_vision_{size}_3x_coco'
-        )
-        for size in ('tiny', 'small', 'base')
-    },
-    **{
-        f'mambavision_{size[0]}_upernet_160k': _nvidia(f'mamba_vision_160k_ade20k-512x512_{size}')
-        for size in ('tiny', 'small', 'base')
-    },
-    'mambavision_l3_21k_upernet_160k_640': _nvidia('mamba_vision_160k_ade20k-640x640_l3_21k'),
+    name: model['Weights']
+    for folder in TASKS.values()
+    for name, model in read_metafile(folder).items()
+    if 'Weights' in model
 }
 
 
@@ -86,11 +68,3 @@ def build_from_config(config: Config) -> nn.Module:
     config.model.backbone.pop('init_cfg', None)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         return revert_sync_batchnorm(MODELS.build(config.model))
-
-
-def config_root() -> Path:
-    """The folder of the shipped configs."""
-    package = Path(mmvmamba.__file__).parent
-    # Beside the package in a checkout, inside it when installed.
-    beside = package.parent / 'configs'
-    return beside if (beside / 'det').is_dir() else package / '.mim' / 'configs'

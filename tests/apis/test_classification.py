@@ -134,8 +134,7 @@ def test_topk_and_training_mode(model, picture):
     ],
 )
 def test_sizes_are_the_published_ones(name, resized, size):
-    row = MODEL_TABLE[name]
-    preprocessing = Preprocessing(row.img_size, row.crop_pct, row.crop_mode)
+    preprocessing = MODEL_TABLE[name].preprocessing
     assert (preprocessing.resize_size, preprocessing.img_size) == (resized, size)
 
 

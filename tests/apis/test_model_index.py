@@ -1,5 +1,6 @@
-"""The model index, the table of models and the config files say the same."""
+"""The metafiles, the shipped configs, NOTICE and the README say the same."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,52 +8,116 @@ import torch
 from mmengine.config import Config
 
 from mmvmamba.apis import MODEL_TABLE, model_config
+from mmvmamba.apis.metafiles import read_collections, read_metafile
 from mmvmamba.apis.models import build_classifier
-from mmvmamba.apis.task_models import TASK_WEIGHTS, task_configs
+from mmvmamba.apis.task_models import TASK_WEIGHTS, build_from_config, task_configs
+from mmvmamba.checkpoint import FAMILIES
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ('cls', 'det', 'seg')
+MODELS = {name: model for folder in FOLDERS for name, model in read_metafile(folder).items()}
+TASK_MODELS = sorted(set(MODELS) - set(MODEL_TABLE))
+# How the first lines of a config name the figures of its metafile.
+FIGURES = {
+    'Top 1 Accuracy': r'(?:Published top-1|Top-1 as measured by timm) (\d+\.\d+)',
+    'box AP': r'Published box AP (\d+\.\d+)',
+    'mask AP': r'Published box AP .*?mask AP (\d+\.\d+)',
+    'mIoU': r'Published mIoU (\d+\.\d+)',
+    'mIoU(ms+flip)': r'Published mIoU .*?(\d+\.\d+) multi-scale',
+}
 
 
-@pytest.fixture(scope='module')
-def index():
+def test_model_index_has_every_entry_once():
     load = pytest.importorskip('modelindex.load_model_index').load
-    models = load(str(ROOT / 'model-index.yml'))
-    models.build_models_with_collections()
-    assert not models.check()
-    return {model.name: model for model in models.models}
+    index = load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert not index.check()
+    names = [model.name for model in index.models]
+    assert sorted(names) == sorted(MODELS)
+    assert sum(len(read_metafile(folder)) for folder in FOLDERS) == len(MODELS) >= 59
 
 
-def test_every_model_with_published_figures_is_in_the_index(index):
-    classifiers = {row.name for row in MODEL_TABLE.values() if row.top1 is not None}
-    assert len(classifiers) >= 35
-    assert set(index) == classifiers | set(TASK_WEIGHTS)
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_every_entry_names_its_config(folder):
+    suffix = '_in1k' if folder == 'cls' else ''
+    for name, model in read_metafile(folder).items():
+        assert model['Config'] == f'configs/{folder}/{name}{suffix}.py'
+        assert (ROOT / model['Config']).is_file()
+        assert model['In Collection'] in read_collections()
+    configs = {path.stem for path in (ROOT / 'configs/cls').glob('*_in1k.py')}
+    assert configs == {f'{name}_in1k' for name in read_metafile('cls')}
 
 
-def test_index_agrees_with_the_tables(index):
-    for name, model in index.items():
-        assert (ROOT / model.config).is_file()
-        if name in MODEL_TABLE:
-            assert model.weights == MODEL_TABLE[name].weights
-            assert model.results[0].metrics['Top 1 Accuracy'] == MODEL_TABLE[name].top1
-        else:
-            assert model.weights == TASK_WEIGHTS[name]
-            assert ROOT / model.config == task_configs()[name]
+def test_official_weights_have_an_address():
+    with_weights = {name for name, model in MODELS.items() if 'Weights' in model}
+    assert with_weights == {row.name for row in MODEL_TABLE.values() if row.weights} | set(
+        TASK_WEIGHTS
+    )
+    assert len(with_weights) >= 49
+    for name in with_weights:
+        assert MODELS[name]['Weights'].startswith('https://')
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_first_lines_of_the_config_state_the_published_figures(name):
+    lines = (ROOT / MODELS[name]['Config']).read_text().splitlines()
+    comment = ' '.join(line.removeprefix('#').strip() for line in lines if line.startswith('#'))
+    stated = {metric: re.search(pattern, comment) for metric, pattern in FIGURES.items()}
+    stated = {metric: float(match[1]) for metric, match in stated.items() if match}
+    results = MODELS[name].get('Results', [])
+    figures = {key: value for result in results for key, value in result['Metrics'].items()}
+    assert stated == figures
+
+
+def test_figures_that_configs_state_are_all_in_the_metafiles():
+    configs = {name.stem.removesuffix('_in1k') for name in (ROOT / 'configs/cls').glob('*.py')}
+    configs |= set(task_configs())
+    for name in configs - set(MODELS) - {'finetune_example'}:
+        text = task_configs()[name].read_text()
+        assert not any(re.search(pattern, text) for pattern in FIGURES.values()), name
+
+
+def num_parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize('name', MODEL_TABLE)
 def test_config_file_builds_the_model_of_the_name(name):
-    config, own = Config.fromfile(ROOT / f'configs/cls/{name}_in1k.py'), model_config(name)
-    # How a training starts is no business of the table.
-    for key in ('init_cfg', 'position_resize'):
-        config.model.backbone.pop(key, None)
-    config.model.backbone.setdefault('drop_path_rate', 0.0)
-    assert config.model.backbone.to_dict() == own.model.backbone.to_dict()
+    row = MODEL_TABLE[name]
+    config, own = Config.fromfile(row.config), model_config(name)
     with torch.device('meta'):
-        states = [build_classifier(cfg).state_dict() for cfg in (config, own)]
-    assert {key: value.shape for key, value in states[0].items()} == {
-        key: value.shape for key, value in states[1].items()
-    }
-    pipelines = [cfg.test_dataloader.dataset.pipeline[1:-1] for cfg in (config, own)]
+        shipped, model = build_classifier(config), build_classifier(own)
+    shapes = [
+        {key: value.shape for key, value in built.state_dict().items()}
+        for built in (shipped, model)
+    ]
+    assert shapes[0] == shapes[1]
+    assert num_parameters(model) == row.params
+    assert type(model).__name__ == 'ImageClassifier'
+    pipelines = [cfg.test_dataloader.dataset.pipeline for cfg in (config, own)]
     assert [dict(step) for step in pipelines[0]] == [dict(step) for step in pipelines[1]]
-    for key in ('mean', 'std'):
-        assert config.data_preprocessor[key] == pytest.approx(own.data_preprocessor[key])
+    # The number of the authors is kept where it is another.
+    published = MODELS[name]['Metadata'].get('Published Parameters')
+    if published is not None:
+        digits = len(published.removesuffix('M').partition('.')[2])
+        assert round(row.params / 1e6, digits) != float(published.removesuffix('M'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', TASK_MODELS)
+def test_parameters_of_detectors_and_segmentors_are_counted(name):
+    with torch.device('meta'):
+        model = build_from_config(Config.fromfile(ROOT / MODELS[name]['Config']))
+    assert num_parameters(model) == MODELS[name]['Metadata']['Parameters']
+
+
+def test_every_family_has_rows_and_licences():
+    assert {row.family for row in MODEL_TABLE.values()} == set(FAMILIES)
+    assert MODEL_TABLE['mambavision_t'].license == 'CC-BY-NC-SA-4.0'
+    assert MODEL_TABLE['vim_tiny'].license == 'Apache-2.0'
+    notice = (ROOT / 'NOTICE').read_text()
+    for name, collection in read_collections().items():
+        (line,) = (line for line in notice.splitlines() if re.match(rf'{name} +arXiv', line))
+        paper = collection['Paper']['URL'].rpartition('/')[2]
+        code, weights = collection['License']['Code'], collection['License']['Weights']
+        assert re.search(rf'arXiv {paper} +{code} +{weights}', line), name

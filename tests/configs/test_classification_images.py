@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from PIL import Image
 from torchvision import transforms
 
-from mmvmamba.apis import MODEL_TABLE, Preprocessing
+from mmvmamba.apis import MODEL_TABLE
 from mmvmamba.apis.preprocess import open_image
 
 pytest.importorskip('mmpretrain')
@@ -99,8 +99,7 @@ def test_every_family_sees_what_its_authors_evaluated(name, images):
         torch.testing.assert_close(got, want, rtol=0, atol=2e-6)
         row = MODEL_TABLE.get(name.removeprefix('cls/').removesuffix('_in1k'))
         if row is not None:
-            prepare = Preprocessing(row.img_size, row.crop_pct, row.crop_mode)
-            assert torch.equal(prepare(open_image(images / file)), want)
+            assert torch.equal(row.preprocessing(open_image(images / file)), want)
 
 
 @pytest.mark.parametrize(

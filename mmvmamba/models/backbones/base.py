@@ -123,6 +123,7 @@ class BaseBackbone(BaseModule):
             leave them out of a file.
         task_only_keys: Patterns of keys that a file of a classifier does not have, because they are
             new in detection and segmentation.
+        start_settings: Arguments that say how a training starts, which a model by name has not.
         stage_channels: Channels of the map of each stage (in a columnar model: block).
         out_indices: Stages whose maps are put out.
 
@@ -137,6 +138,7 @@ class BaseBackbone(BaseModule):
     family: str | None = None
     head_only_keys: tuple[str, ...] = ()
     task_only_keys: tuple[str, ...] = ()
+    start_settings: tuple[str, ...] = ('init_cfg',)
     stage_channels: tuple[int, ...]
     out_indices: tuple[int, ...]
 

@@ -140,6 +140,8 @@ class VisionMamba(BaseBackbone):
 
     family = 'vim'
     head_only_keys = (r'cls_token', r'norm_f\.')
+    # The rule by which a file of another image size was brought to the one trained at.
+    start_settings = ('init_cfg', 'position_resize')
 
     # Released models of https://github.com/hustvl/Vim; tiny_legacy is the one of January 2024.
     arch_zoo = {
