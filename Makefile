@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Two figures for one reason: the versions of torch and torchvision that every check here ran on.
 TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help install demo test test-all test-slow test-full test-gpu lint typecheck format coverage configs bench clean
+.PHONY: help install demo test test-all test-slow test-full test-gpu audit lint typecheck format coverage configs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,7 +47,14 @@ test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no
 test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes on 2 cores)
 
 test-full: export MMVMAMBA_FUZZ = 10000
-test-full: test-all  ## everything without a GPU, with ten times as many damaged files
+test-full: test-all audit  ## everything without a GPU, with ten times as many damaged files
+
+audit: $(VENV)/.installed  ## ask for known weaknesses of what is installed (needs a network, or says so)
+	@rm -f $(VENV)/audit.txt
+	@$(PIP) 'pip-audit>=2.7' && $(BIN)/pip-audit --local --skip-editable --progress-spinner off --output $(VENV)/audit.txt; \
+	if [ $$? -eq 0 ]; then echo "audit: no known weaknesses"; \
+	elif [ -s $(VENV)/audit.txt ]; then cat $(VENV)/audit.txt; exit 1; \
+	else echo "audit: NOTHING WAS CHECKED, pip-audit or its list could not be fetched (no network?)"; fi
 
 test-gpu: $(VENV)/.tested  ## run the tests that need a CUDA or ROCm device
 	$(BIN)/python -m pytest -m gpu
