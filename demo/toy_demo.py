@@ -1,6 +1,9 @@
 """Generates data, trains a small Mask R-CNN on a PlainMamba-Adapter, tests it, draws predictions.
 
-Fails if the box AP does not exceed a threshold: the run has to show that the model learns.
+The run has to show that the backbone learns. So it fails if the box AP does not exceed a threshold,
+and also if it hardly falls when the blocks of the backbone are made anew: an adapter and heads alone
+learn these images almost as well. With frozen random blocks the box AP is 0.349, and 0.369 with
+other random blocks; trained as here it is 0.366, and 0.217 with random blocks.
 """
 
 import argparse
@@ -10,10 +13,20 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from mmvmamba.apis.task_models import build_from_config
+from mmvmamba.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/toy/det_plain_mamba_maskrcnn.py'
+BLOCKS = 'backbone.layers.'
+MIN_GAIN = 0.05
 TIME_STAMP = re.compile(r'^.*mmengine - INFO - ')
 
 
@@ -47,6 +60,57 @@ def run(*arguments: str, show: str) -> str:
     return ''.join(lines)
 
 
+def renew_blocks(checkpoint: Path, out: Path, seed: int) -> None:
+    """Writes a checkpoint with the blocks of the backbone as they are before training."""
+    # mmengine logs every parameter it initialises.
+    MMLogger.get_current_instance().setLevel('ERROR')
+    torch.manual_seed(seed)
+    model = build_from_config(Config.fromfile(ROOT / CONFIG))
+    model.init_weights()
+    new = {key: value for key, value in model.state_dict().items() if key.startswith(BLOCKS)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(state_dict={**read_checkpoint(checkpoint)['state_dict'], **new}), out)
+
+
+def test(checkpoint: Path, work_dir: Path, *arguments: str, show: str) -> float:
+    """Tests a checkpoint. Returns its box AP."""
+    output = run(
+        *('tools/test.py', CONFIG, str(checkpoint), '--work-dir', str(work_dir), *arguments),
+        show=show,
+    )
+    return float(re.search(r'\| coco/bbox_mAP +\| +(\S+) \|', output)[1])
+
+
+def test_both(checkpoint: Path, work_dir: Path, seed: int) -> tuple[float, float]:
+    """The box AP as trained, which is shown and drawn, and that with new blocks; at one time."""
+
+    def test_renewed() -> float:
+        renewed = ROOT / work_dir / 'new_blocks' / 'new_blocks.pth'
+        renew_blocks(checkpoint, renewed, seed + 1)
+        return test(renewed, renewed.parent, '--eval', 'bbox', show='$^')
+
+    with ThreadPoolExecutor() as pool:
+        renewed = pool.submit(test_renewed)
+        trained = test(
+            *(checkpoint, work_dir / 'test', '--eval', 'bbox', 'segm'),
+            *('--show-dir', str(work_dir / 'pictures'), '--show-limit', '24'),
+            show=r'^[|+]',
+        )
+        return trained, renewed.result()
+
+
+def fault(trained: float, renewed: float, min_ap: float) -> str | None:
+    """What the two figures fail to show; None if they show that the backbone has learnt."""
+    if trained <= min_ap:
+        return f'box AP {trained:.3f} is not above {min_ap:.2f}'
+    if trained - renewed < MIN_GAIN:
+        return (
+            f'with new random blocks in the backbone the box AP is {renewed:.3f}, less than '
+            f'{MIN_GAIN:.2f} below {trained:.3f}: the blocks have learnt nothing'
+        )
+    return None
+
+
 def main() -> None:
     args = parse_args()
     started = time.monotonic()
@@ -62,25 +126,20 @@ def main() -> None:
         show=r'Epoch\(',
     )
 
-    checkpoint = (ROOT / work_dir / 'last_checkpoint').read_text().strip()
+    checkpoint = Path((ROOT / work_dir / 'last_checkpoint').read_text().strip())
     print(f'\n== 3/3 test of {checkpoint}', flush=True)
-    output = run(
-        *('tools/test.py', CONFIG, checkpoint, '--eval', 'bbox', 'segm'),
-        *('--work-dir', str(work_dir / 'test')),
-        *('--show-dir', str(work_dir / 'pictures'), '--show-limit', '24'),
-        show=r'^[|+]',
-    )
-
-    ap = float(re.search(r'\| coco/bbox_mAP +\| +(\S+) \|', output)[1])
+    trained, renewed = test_both(checkpoint, work_dir, args.seed)
     print(f"""
-box AP@[.5:.95]  {ap:.3f}, must be above {args.min_ap:.2f}; {time.monotonic() - started:.0f} s
+box AP@[.5:.95]  {trained:.3f}, must be above {args.min_ap:.2f}; {time.monotonic() - started:.0f} s
+with new blocks  {renewed:.3f}, must be {MIN_GAIN:.2f} lower: so much the backbone has learnt
 config           {CONFIG}
 data             data/toy/coco
 checkpoint       {checkpoint}
 logs             {work_dir}
 pictures         {work_dir}/pictures (left: ground truth, right: prediction)""")
-    if ap <= args.min_ap:
-        sys.exit(f'error: box AP {ap:.3f} is not above {args.min_ap:.2f}')
+    wrong = fault(trained, renewed, args.min_ap)
+    if wrong:
+        sys.exit(f'error: {wrong}')
 
 
 if __name__ == '__main__':
