@@ -1,6 +1,8 @@
+import contextlib
 import os
 import signal
 import threading
+from multiprocessing.sharedctypes import RawValue
 
 import pytest
 import torch
@@ -113,7 +115,7 @@ def test_a_worker_outlasts_a_signal_to_all_processes(tmp_path):
     loader = DataLoader(
         SlowNumbers(), num_workers=1, worker_init_fn=lambda worker: (tmp_path / 'begun').touch()
     )
-    _protect_workers(loader)
+    _protect_workers(loader, RawValue('b', 0))
     assert [int(batch['inputs']) for batch in loader] == list(range(8))
     assert (tmp_path / 'begun').exists()
 
@@ -127,7 +129,7 @@ class HangingNumbers(Numbers):
 def test_a_worker_that_hangs_can_be_ended(monkeypatch):
     monkeypatch.setattr('mmvmamba.engine.stop_signal.SAME_REQUEST', 0.0)
     loader = DataLoader(HangingNumbers(), num_workers=1)
-    _protect_workers(loader)
+    _protect_workers(loader, RawValue('b', 0))
     iterator = iter(loader)
     (worker,) = iterator._workers
     worker.join(1)
@@ -135,5 +137,22 @@ def test_a_worker_that_hangs_can_be_ended(monkeypatch):
     worker.join(1)
     assert worker.is_alive()
     worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == -signal.SIGTERM
+
+
+def test_workers_end_with_the_run():
+    """Python's exit sends each worker that is left one signal, and waits for it without end."""
+    hook = StopSignalHook()
+    loader = DataLoader(Numbers(), num_workers=1, persistent_workers=True)
+    _protect_workers(loader, hook._is_over)
+    with hook.listening():
+        iterator = iter(loader)
+        next(iterator)
+        (worker,) = iterator._workers
+    # torch reports the end of a worker that it did not send away.
+    with contextlib.suppress(RuntimeError):
+        worker.terminate()
+        worker.join(10)
     worker.join(10)
     assert worker.exitcode == -signal.SIGTERM
