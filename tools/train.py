@@ -10,9 +10,9 @@ from mmvmamba.cli.dataset_checks import check_pairs
 from mmvmamba.cli.errors import UserError, user_errors
 from mmvmamba.cli.evaluation import fit_topk
 from mmvmamba.cli.preflight import check_data, check_model, check_weights, check_work_dir
+from mmvmamba.cli.schedule_checks import check_schedule, unreached_schedules
 from mmvmamba.cli.training import (
     build_runner,
-    check_warmup,
     default_work_dir,
     set_amp,
     set_auto_scale_lr,
@@ -102,9 +102,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 def check(cfg: Config) -> None:
     """Refuses what would fail later; touches the disk last."""
     task_of(cfg)
-    check_warmup(cfg)
     if not cfg.get('train_dataloader') or not cfg.get('train_cfg'):
         raise UserError(f'{cfg.filename} has no train_dataloader or train_cfg: nothing to train')
+    check_schedule(cfg)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     check_pairs(cfg, ('train_dataloader', 'val_dataloader'))
     meta = check_weights(cfg, check_model(cfg))
@@ -125,6 +125,8 @@ def main(argv: list[str] | None = None) -> None:
         runner = build_runner(cfg)
         if args.resume and not cfg.resume:
             runner.logger.warning(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
+        for sentence in unreached_schedules(cfg):
+            runner.logger.warning(sentence)
     with user_errors(args.debug, also=(CheckpointError, DataError, RunError)):
         runner.train()
     if lock:

@@ -7,13 +7,12 @@ from mmengine.registry import RUNNERS
 
 from mmvmamba.engine import Runner, latest_checkpoint
 
-from .configs import task_of, walk
+from .configs import task_of
 from .errors import UserError
 from .preflight import check_amp
 
 __all__ = [
     'build_runner',
-    'check_warmup',
     'default_work_dir',
     'set_amp',
     'set_auto_scale_lr',
@@ -28,18 +27,6 @@ FINITE_AMP = 'mmvmamba.FiniteAmpOptimWrapper'
 def default_work_dir(config_path: str) -> str:
     """Names the work dir of a config that sets none: ``work_dirs/<file name>``."""
     return str(Path('work_dirs') / Path(config_path).stem)
-
-
-def check_warmup(cfg: Config) -> None:
-    """Refuses a warm-up that is longer than its schedule, as that of a recipe cut short is.
-
-    Raises:
-        UserError: Naming the key.
-    """
-    for key, node in walk(cfg.get('param_scheduler'), 'param_scheduler'):
-        warmup, length = node.get('warmup', 0), node.get('length')
-        if length is not None and warmup > length:
-            raise UserError(f'{key}.warmup must be at most its length, {length}, got {warmup}')
 
 
 def set_amp(cfg: Config) -> None:
