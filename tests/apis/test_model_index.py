@@ -111,8 +111,11 @@ def test_parameters_of_detectors_and_segmentors_are_counted(name):
     assert num_parameters(model) == MODELS[name]['Metadata']['Parameters']
 
 
-def test_every_family_has_rows_and_licences():
-    assert {row.family for row in MODEL_TABLE.values()} == set(FAMILIES)
+def test_a_collection_is_a_family_with_its_licences():
+    pairs = {(MODELS[row.name]['In Collection'], row.family) for row in MODEL_TABLE.values()}
+    assert [name for name, _ in sorted(pairs)] == sorted(read_collections())
+    assert len({family for _, family in pairs}) == len(pairs)
+    assert {family for _, family in pairs} <= set(FAMILIES)
     assert MODEL_TABLE['mambavision_t'].license == 'CC-BY-NC-SA-4.0'
     assert MODEL_TABLE['vim_tiny'].license == 'Apache-2.0'
     notice = (ROOT / 'NOTICE').read_text()
