@@ -47,7 +47,8 @@ test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no
 test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes on 2 cores)
 
 test-full: export MMVMAMBA_FUZZ = 10000
-test-full: test-all audit  ## everything without a GPU, with ten times as many damaged files
+test-full: export MMVMAMBA_KILLS = 20
+test-full: test-all audit  ## everything without a GPU, with ten times as many damaged files and more kills
 
 audit: $(VENV)/.installed  ## ask for known weaknesses of what is installed (needs a network, or says so)
 	@rm -f $(VENV)/audit.txt

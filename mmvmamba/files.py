@@ -42,6 +42,10 @@ def sync_folder(folder: str | os.PathLike) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot sync a folder.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(handle)
 

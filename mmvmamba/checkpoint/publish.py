@@ -1,12 +1,13 @@
 """Writes checkpoints of tensors and plain data only, with their hash in the name."""
 
 import hashlib
-import os
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from mmvmamba.files import put_in_place
 
 from .errors import CheckpointError
 
@@ -25,6 +26,9 @@ def save_published(state_dict: dict[str, Tensor], meta: dict, out: str | Path) -
 
     Returns:
         The path of the file.
+
+    Raises:
+        CheckpointError: If it cannot be written, such as for want of room; nothing is left behind.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -33,14 +37,37 @@ def save_published(state_dict: dict[str, Tensor], meta: dict, out: str | Path) -
     )
     part = out.with_name(f'{out.name}.part')
     try:
-        torch.save({'meta': meta, 'state_dict': tensors}, part)
-        digest = hashlib.sha256(part.read_bytes()).hexdigest()[:8]
+        _save({'meta': meta, 'state_dict': tensors}, part)
+        digest = _sha256(part)[:8]
         suffix = out.suffix or '.pth'
         path = out.with_name(f'{out.name.removesuffix(out.suffix)}-{digest}{suffix}')
-        os.replace(part, path)
+        put_in_place(part, path)
+    except OSError as error:
+        raise CheckpointError(
+            f'{out} cannot be written ({error.strerror}); free some space, or name another folder'
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _save(checkpoint: dict, part: Path) -> None:
+    try:
+        with open(part, 'wb') as file:
+            torch.save(checkpoint, file)
+    except RuntimeError as error:
+        # torch answers a write that failed with an error of its own, raised in the place of ours.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def weights_to_publish(checkpoint: dict, source: str, raw: bool = False) -> dict[str, Tensor]:

@@ -5,15 +5,15 @@ process or the machine meanwhile, the name holds the old file or the new one.
 """
 
 import contextlib
-import errno
 import logging
-import os
 import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
+
+from mmvmamba.files import put_in_place
 
 __all__ = [
     'latest_checkpoint',
@@ -38,26 +38,12 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(path.name + PART)
     try:
         yield part
-        _sync(part)
-        os.replace(part, path)
-        _sync(path.parent)
+        put_in_place(part, path)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
     finally:
         part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # Some network file systems cannot sync a folder.
-        if error.errno != errno.EINVAL or not path.is_dir():
-            raise
-    finally:
-        os.close(handle)
 
 
 def write_note(work_dir: str, checkpoint: str) -> None:

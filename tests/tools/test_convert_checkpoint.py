@@ -1,6 +1,11 @@
 """The converter and the publisher of checkpoints, as a user calls them."""
 
+import contextlib
 import hashlib
+import importlib.util
+import io
+import os
+import random
 import re
 import sys
 from pathlib import Path
@@ -13,6 +18,9 @@ from mmengine.logging import HistoryBuffer
 
 from mmvmamba import get_model
 from mmvmamba.apis import model_config
+from mmvmamba.checkpoint import CheckpointError, save_published
+from tests.full_disk import small_disk
+from tests.kills import kill_count, run_and_kill, seconds_of
 from tests.official_files import golden, model_of, state_of, write_hub_folder, write_official
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
@@ -163,3 +171,59 @@ def test_configs_of_the_table_are_readable(tmp_path):
     model_config('mambavision_l2_512_21k').dump(tmp_path / 'config.py')
     config = Config.fromfile(tmp_path / 'config.py')
     assert config.model.backbone.arch == 'L2_512'
+
+
+SAVE_ON_DISK = dict(weight=torch.arange(300_000, dtype=torch.float32))
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    message = r'x\.pth cannot be written \(No space left .*free some'
+    with small_disk(tmp_path / 'disk', 1 << 20) as disk:
+        with pytest.raises(CheckpointError, match=message):
+            save_published(SAVE_ON_DISK, {}, disk / 'x.pth')
+        assert list(disk.iterdir()) == []
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    replace = os.replace
+    monkeypatch.setattr('os.fsync', lambda handle: calls.append('sync'))
+    monkeypatch.setattr('os.replace', lambda *paths: (calls.append('rename'), replace(*paths)))
+    path = save_published(SAVE_ON_DISK, {}, tmp_path / 'x.pth')
+    assert calls == ['sync', 'rename', 'sync'] and list(tmp_path.iterdir()) == [path]
+
+
+def save_large(folder):
+    save_published(dict(weight=torch.arange(5_000_000, dtype=torch.float32)), {}, folder / 'x.pth')
+
+
+def convert_small(folder):
+    """Runs the tool as a user does, with what it prints out of the way."""
+    spec = importlib.util.spec_from_file_location('tool', TOOLS / 'convert_checkpoint.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    torch.set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        source = str(folder.parent / 'official.pth')
+        module.main([source, str(folder / 'x.pth'), '--model', 'mambaout_test'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('write', [save_large, convert_small])
+def test_killed_conversions_leave_no_half_written_file(write, tmp_path):
+    case = golden('mambaout', 'timm_test_mambaout_64x64')
+    write_official(tmp_path / 'official', 'mambaout', state_of(case))
+    draw, kills = random.Random(0), 0
+    (tmp_path / 'first').mkdir()
+    longest = seconds_of(write, tmp_path / 'first')
+    folder = tmp_path / 'out'
+    folder.mkdir()
+    while kills < kill_count():
+        kills += run_and_kill(draw, longest, write, folder)
+        for path in folder.glob('*.pth'):
+            assert path.name in [whole.name for whole in (tmp_path / 'first').iterdir()]
+            written(folder, 'x')
+    write(folder)
+    assert [path.name for path in folder.iterdir()] == [
+        path.name for path in (tmp_path / 'first').iterdir()
+    ]
