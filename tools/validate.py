@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import re
 import tempfile
+from collections.abc import Sequence
 
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -11,6 +14,8 @@ from mmvmamba.apis import get_model
 from mmvmamba.cli.errors import UserError, user_errors
 from mmvmamba.cli.evaluation import format_table
 from mmvmamba.datasets.lmdb.reader import find_database
+
+PLACE_HOLDER = re.compile(r'n\d{8}|\d+')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -71,11 +76,31 @@ def dataset_config(data: str, list_file: str | None, num_classes: int) -> dict:
     return dict(type='CustomDataset', data_prefix=data)
 
 
+def check_classes(model: nn.Module, classes: Sequence[str], data: str) -> None:
+    """Makes sure that the labels of the data mean to the model what they say.
+
+    Folders and databases may be named by numbers or by ImageNet's synsets, which say nothing.
+    """
+    expected = (getattr(model, '_dataset_meta', None) or {}).get('classes')
+    if expected is None or any(all(map(PLACE_HOLDER.fullmatch, c)) for c in (expected, classes)):
+        return
+    for label, (ours, theirs) in enumerate(zip(expected, classes, strict=True)):
+        if ours != theirs:
+            raise UserError(
+                f'{data} must have the classes of the checkpoint, in their order: label {label} is '
+                f'{ours!r} there and {theirs!r} here; give data of these classes'
+            )
+
+
 def build_runner(model: nn.Module, args: argparse.Namespace, work_dir: str) -> Runner:
     """A runner that tests the model with the preparation its authors used."""
     num_classes = model.head.num_classes
     dataset = dataset_config(args.data, args.list, num_classes)
     dataset.update(pipeline=model.preprocessing.pipeline(), test_mode=True)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        # Built here and not by the run: what is wrong with the data is bad input.
+        dataset = DATASETS.build(dataset)
+    check_classes(model, dataset.metainfo['classes'], args.data)
     return Runner(
         model=model,
         work_dir=work_dir,

@@ -93,3 +93,33 @@ def test_bad_input_ends_in_one_line(data, argv, message, capsys):
     error = capsys.readouterr().err
     assert caught.value.code == 2
     assert error.count('\n') == 1 and message in error
+
+
+@pytest.fixture
+def named(data, tmp_path):
+    """A checkpoint that knows the names of its six classes; two have changed places."""
+    saved = torch.load(data / 'model.pth', weights_only=True)
+    names = tuple(f'class{i}' for i in (1, 0, 2, 3, 4, 5))
+    torch.save(saved | dict(meta=dict(dataset_meta=dict(classes=names))), tmp_path / 'named.pth')
+    return tmp_path / 'named.pth'
+
+
+@pytest.mark.parametrize('source', ['bases/val.lmdb', 'folders/val'])
+def test_data_whose_classes_are_not_the_checkpoints_end_in_one_line(data, named, source, capsys):
+    argv = ['--model', NAME, '--checkpoint', str(named), '--data', str(data / source)]
+    with pytest.raises(SystemExit) as caught:
+        load_tool('validate').main(argv)
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and error.count('\n') == 1
+    assert "in their order: label 0 is 'class1' there and 'class0' here" in error
+
+
+def test_a_database_of_another_number_of_classes_ends_in_one_line(data, tmp_path, capsys):
+    model = get_model(NAME, num_classes=4)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'four.pth')
+    argv = ['--model', NAME, '--checkpoint', str(tmp_path / 'four.pth')]
+    with pytest.raises(SystemExit) as caught:
+        load_tool('validate').main([*argv, '--data', str(data / 'bases')])
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and error.count('\n') == 1
+    assert 'the model expects 4 classes, the data set has 6' in error
