@@ -3,14 +3,16 @@
 import contextlib
 import errno
 import re
+import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 from .checkpoint_files import latest_checkpoint
 
 __all__ = ['RunError', 'out_of_shared_memory', 'run_errors']
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 GO_ON = 'go on with the same command and --resume'
 
 
@@ -27,15 +29,20 @@ def run_errors(work_dir: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise RunError(_disk(error, work_dir)) from error
-    except RuntimeError as error:
-        sentence = _explain(str(error))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise RunError(_disk(error, work_dir)) from error
+        sentence = next(filter(None, map(_explain, _chain(error))), None)
         if sentence is None:
             raise
         raise RunError(sentence) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it came of: torch raises that a worker died amid any line of Python."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def out_of_shared_memory(needed: int | None = None, free: int | None = None) -> str:
@@ -78,9 +85,10 @@ def _lost(match: re.Match) -> str:
     )
 
 
-def _worker(match: re.Match) -> str:
+def _worker(number: str = '') -> str:
+    process = f' (process {number})' if number else ''
     return (
-        f'a data loader worker (process {match[1]}) was ended from outside, most often because '
+        f'a data loader worker{process} was ended from outside, most often because '
         'memory ran out (the kernel log says so): use fewer workers or a smaller batch, then '
         f'{GO_ON}'
     )
@@ -92,15 +100,27 @@ EXPLANATIONS: dict[str, Callable[[re.Match], str]] = {
         lambda match: out_of_shared_memory()
     ),
     r'/dev/shm is too small .*': lambda match: match[0],
-    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited unexpectedly|is killed)': _worker,
+    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited unexpectedly|is killed)': (
+        lambda match: _worker(match[1])
+    ),
     r'Timed out waiting (\d+)ms for': _timeout,
     r'Connection (?:closed|reset) by peer|pair closure|Broken pipe': _lost,
 }
 
 
-def _explain(message: str) -> str | None:
+def _explain(error: BaseException) -> str | None:
+    if isinstance(error, ConnectionError | EOFError | FileNotFoundError) and _fetches_batch(error):
+        return _worker()
+    if not isinstance(error, RuntimeError):
+        return None
     for pattern, sentence in EXPLANATIONS.items():
-        match = re.search(pattern, message)
+        match = re.search(pattern, str(error))
         if match:
             return sentence(match)
     return None
+
+
+def _fetches_batch(error: BaseException) -> bool:
+    """Whether an error arose when a tensor was fetched from the worker that holds it."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename == resource_sharer.__file__ for frame, _ in frames)

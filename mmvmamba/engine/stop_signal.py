@@ -4,11 +4,8 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from ctypes import c_byte
 from functools import partial
-from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from types import FrameType
 
@@ -26,8 +23,6 @@ __all__ = ['EXIT_STOPPED', 'SIGNALS', 'StopSignalHook']
 EXIT_STOPPED = 128 + signal.SIGTERM
 # A user's kill, the end of a time limit, preemption; what Slurm sends ahead of them if asked to.
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
-# One request to stop may reach a process twice, as one of a group and by itself.
-SAME_REQUEST = 2.0
 
 
 class StopSignalHook(Hook):
@@ -42,21 +37,17 @@ class StopSignalHook(Hook):
 
     def __init__(self) -> None:
         self._received = 0
-        # Shared with the workers: whether nobody needs them any more.
-        self._is_over = RawValue('b', 0)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Notes the signals meanwhile; without it they end the process at once."""
         before = {}
-        self._is_over.value = 0
         # Python takes handlers in its first thread only.
         if threading.current_thread() is threading.main_thread():
             before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
         finally:
-            self._is_over.value = 1
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
@@ -65,9 +56,9 @@ class StopSignalHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Has the workers of the data loaders outlive a signal that is sent to all processes."""
-        _protect_workers(runner.train_dataloader, self._is_over)
+        _protect_workers(runner.train_dataloader)
         if runner.val_loop is not None:
-            _protect_workers(runner.val_dataloader, self._is_over)
+            _protect_workers(runner.val_dataloader)
 
     def after_train_iter(
         self,
@@ -110,27 +101,24 @@ def _weights_are_updated(runner: Runner) -> bool:
     return not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
 
 
-def _protect_workers(loader: DataLoader, is_over: c_byte) -> None:
-    loader.worker_init_fn = partial(_outlast_request, is_over=is_over, then=loader.worker_init_fn)
+def _protect_workers(loader: DataLoader) -> None:
+    # macOS does not tell who sent a signal.
+    if hasattr(signal, 'sigwaitinfo'):
+        loader.worker_init_fn = partial(_obey_parent_alone, then=loader.worker_init_fn)
 
 
-def _outlast_request(
-    worker_id: int, is_over: c_byte, then: Callable[[int], None] | None = None
-) -> None:
-    """Has a worker ignore one request to stop: the process it works for needs it for a step more.
+def _obey_parent_alone(worker_id: int, then: Callable[[int], None] | None = None) -> None:
+    """Has a worker ignore requests to stop, except those of the process that it works for.
 
-    It does not ignore a second one, which is how a main process gets rid of a worker that hangs,
-    and none when the run is over: at its end Python sends one, and waits.
+    That one needs it for a step more, and ends it in the end.
     """
-    first: list[float] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        first.append(time.monotonic())
-        if is_over.value or first[-1] - first[0] > SAME_REQUEST:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    for number in SIGNALS:
-        signal.signal(number, handle)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
     if then is not None:
         then(worker_id)
+
+
+def _wait_for_parent(parent: int) -> None:
+    while signal.sigwaitinfo(SIGNALS).si_pid != parent:
+        pass
+    os._exit(0)

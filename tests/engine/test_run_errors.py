@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+from multiprocessing import resource_sharer
 
 import pytest
 import torch
@@ -45,6 +46,27 @@ def test_what_torch_reports_is_explained(wording, tmp_path):
     with pytest.raises(RunError, match=WORDINGS[wording]) as caught, run_errors(str(tmp_path)):
         raise RuntimeError(wording)
     assert '\n' not in str(caught.value)
+
+
+def test_a_worker_may_die_amid_code_that_words_it_anew(tmp_path):
+    with (
+        pytest.raises(RunError, match='worker \\(process 17\\) was ended'),
+        run_errors(str(tmp_path)),
+    ):
+        try:
+            raise RuntimeError('DataLoader worker (pid 17) is killed by signal: Killed. ')
+        except RuntimeError as error:
+            raise SyntaxError('Failed to format the config file') from error
+
+
+def test_a_worker_may_die_while_a_batch_is_fetched_from_it(tmp_path):
+    gone = resource_sharer.DupFd(0)
+    gone._id = (str(tmp_path / 'socket'), gone._id[1])
+    with (
+        pytest.raises(RunError, match='a data loader worker was ended from outside'),
+        run_errors(str(tmp_path)),
+    ):
+        gone.detach()
 
 
 @pytest.mark.parametrize(
