@@ -7,7 +7,8 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from mmvmamba.datasets.checks.faults import Fault, leaves
 
-from .configs import task_of, walk
+from .config_keys import walk
+from .configs import task_of
 from .errors import UserError
 
 __all__ = ['SPLITS', 'check_pairs', 'check_split', 'splits_of']

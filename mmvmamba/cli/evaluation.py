@@ -5,7 +5,8 @@ import difflib
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .configs import task_of, walk
+from .config_keys import walk
+from .configs import task_of
 from .errors import UserError
 
 __all__ = [

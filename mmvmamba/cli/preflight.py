@@ -11,7 +11,7 @@ from torch import nn
 
 from mmvmamba.checkpoint import locate, read_checkpoint, state_dict_of_run
 
-from .configs import walk
+from .config_keys import walk
 from .errors import UserError
 
 __all__ = [

@@ -5,7 +5,7 @@ from mmengine.optim import OPTIMIZERS
 from mmengine.registry import PARAM_SCHEDULERS, Registry, init_default_scope
 from torch import nn
 
-from .configs import walk
+from .config_keys import walk
 from .errors import UserError
 
 __all__ = ['check_schedule', 'unreached_schedules']

@@ -144,7 +144,7 @@ def test_config_that_does_not_parse(refused, tmp_path, text, reason):
 
 
 def test_override_that_does_not_fit(refused):
-    assert 'does not fit' in refused(options=['train_pipeline.99.type=Resize'])
+    assert 'does not fit' in refused(options=['train_dataloader.dataset.pipeline.99.type=Resize'])
 
 
 def test_unknown_arch(refused):
