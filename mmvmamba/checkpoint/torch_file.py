@@ -23,6 +23,7 @@ __all__ = ['check_torch', 'read_torch']
 
 ZIP_START = b'PK\x03\x04'
 _CHUNK = 1 << 20
+DOS_FOLDER = 0x10
 
 
 def read_torch(path: Path, map_location: str, checks: Checks, allow_pickle: bool) -> object:
@@ -76,7 +77,7 @@ def check_torch(path: Path, checks: Checks, allow_pickle: bool = False) -> None:
 def _check_zip(path: Path, file: BinaryIO, checks: Checks, allow_pickle: bool) -> None:
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
-        _check_names(path, [record.filename for record in records])
+        _check_records(path, records)
         total, limit = sum(record.file_size for record in records), checks.limit(path)
         if limit is not None and total > limit:
             raise OversizedPickle(f'its records unpack to {total:,} bytes')
@@ -91,10 +92,14 @@ def _check_zip(path: Path, file: BinaryIO, checks: Checks, allow_pickle: bool) -
         PickleCheck(limit, sizes).run(io.BytesIO(archive.read(f'{root}data.pkl')))
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_records(path: Path, records: list[zipfile.ZipInfo]) -> None:
+    names = [record.filename for record in records]
     root = names[0].split('/')[0] if names else ''
     if len(set(names)) < len(names):
         raise CheckpointError(damaged(path, 'two of its records have one name'))
+    # torch makes whatever is in memory of a record that says it is a folder.
+    if any(record.external_attr & DOS_FOLDER and not record.is_dir() for record in records):
+        raise CheckpointError(damaged(path, 'one of its records says that it is a folder'))
     if f'{root}/constants.pkl' in names:
         raise CheckpointError(
             f'{path} is a TorchScript archive, not a checkpoint: save the `state_dict()` of what '

@@ -37,6 +37,17 @@ def test_one_changed_bit_is_found_by_the_checksum_of_its_record(tmp_path, monkey
     assert read_checkpoint(path)['a'].shape == weight.shape
 
 
+def test_a_record_that_says_it_is_a_folder_is_found(tmp_path):
+    # torch reads no byte of it, and gives what was in the memory.
+    path = tmp_path / 'weights.pth'
+    torch.save({'a': torch.randn(100)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b'weights/data/0') - 8] = 0x10
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match='one of its records says that it is a folder'):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize('kind', ['zip', 'legacy', 'safetensors'])
 def test_hash_in_the_name_is_that_of_the_content(kind, tmp_path):
     from safetensors.torch import save_file
