@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmpretrain.datasets.samplers import RepeatAugSampler
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from mmvmamba.engine.samplers import ExactBatchSampler, SeededBatch, make_exact
@@ -34,9 +35,16 @@ def epoch(seed=5, number=0, done=0, **settings):
     return list(made)
 
 
+@pytest.mark.parametrize('sampler', [DefaultSampler, RepeatAugSampler])
 @pytest.mark.parametrize('done', [1, 2, 3])
-def test_an_epoch_begins_with_any_batch(done):
-    assert epoch(done=done) == epoch()[done:]
+def test_an_epoch_begins_with_any_batch(sampler, done):
+    assert epoch(sampler=sampler, done=done) == epoch(sampler=sampler)[done:]
+
+
+def test_a_sample_that_is_repeated_is_augmented_anew():
+    samples = [sample for batch in epoch(sampler=RepeatAugSampler) for sample in batch]
+    assert len({sample[0] for sample in samples}) < len(samples)
+    assert len({sample[1] for sample in samples}) == len(samples)
 
 
 @pytest.mark.parametrize('sampler', [DefaultSampler, InfiniteSampler])
