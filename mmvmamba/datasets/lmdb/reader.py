@@ -5,8 +5,7 @@ import struct
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import lmdb
@@ -36,8 +35,6 @@ from .pages import check_pages
 __all__ = ['LMDBReader', 'close_environments', 'find_database']
 
 HEADER, STATE = meta_key('header'), meta_key('state')
-KEYS, KEY_ENDS, LABELS = meta_key('keys'), meta_key('key_ends'), meta_key('labels')
-CHECKSUMS = meta_key('checksums')
 # PlainMamba's converter stores the number of images under this key, beside the images.
 FOREIGN_TOTAL = b'total'
 KEYS_AT_ONCE = 1000
@@ -48,17 +45,28 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Database:
-    """An open database.
+    """An open database. Its views into the map end with it, hence are used inside the gate alone.
 
     Args:
         env: Its environment.
+        txn: A transaction that lasts as long: nothing writes to the file.
         header: What it says about itself; None if it is not of our layout.
         stamp: Which file it is: identity, size, time of the last change.
+        tables: The tables that were asked for. LMDB touches all pages of a value when it is got,
+            which for those of a million images would cost more than reading one of them.
     """
 
     env: lmdb.Environment
+    txn: lmdb.Transaction
     header: Header | None
     stamp: tuple[int, int, int, int]
+    tables: dict[str, memoryview | None] = field(default_factory=dict)
+
+    def table(self, name: str) -> memoryview | None:
+        """A view of a table, or None if there is none."""
+        if name not in self.tables:
+            self.tables[name] = self.txn.get(meta_key(name))
+        return self.tables[name]
 
 
 # LMDB forbids opening one file twice in a process, so all readers share what is open.
@@ -137,16 +145,17 @@ class LMDBReader:
 
     def __len__(self) -> int:
         """Number of images."""
-        with self._transaction() as txn:
-            if self.header is not None:
-                return self.header.num_records
-            return txn.stat()['entries'] - (txn.get(FOREIGN_TOTAL) is not None)
+        with self._use() as database:
+            if database.header is not None:
+                return database.header.num_records
+            has_total = database.txn.get(FOREIGN_TOTAL) is not None
+            return database.txn.stat()['entries'] - has_total
 
     @property
     def header(self) -> Header | None:
         """What the database says about itself; None if it is not of our layout."""
-        with _gate:
-            return self._database().header
+        with self._use() as database:
+            return database.header
 
     @property
     def classes(self) -> list[str] | None:
@@ -172,10 +181,10 @@ class LMDBReader:
             CorruptRecordError: If the bytes are not those that were stored.
         """
         encoded = _encoded(key)
-        with self._transaction() as txn:
-            value = txn.get(encoded) if encoded else None
+        with self._use() as database:
+            value = database.txn.get(encoded) if encoded else None
             if value is not None:
-                if not check or self._is_whole(txn, encoded, value):
+                if not check or _is_whole(database, encoded, value):
                     return bytes(value)
                 raise CorruptRecordError(
                     'the record is not what was stored under this key',
@@ -193,20 +202,19 @@ class LMDBReader:
 
     def __contains__(self, key: str) -> bool:
         encoded = _encoded(key)
-        with self._transaction() as txn:
-            return bool(encoded) and txn.get(encoded) is not None
+        with self._use() as database:
+            return bool(encoded) and database.txn.get(encoded) is not None
 
     def sample(self, index: int) -> tuple[str, int | None]:
         """Key and label of a sample; the label is None in a database without labels."""
         count = self._own_header().num_records
         if not 0 <= index < count:
             raise IndexError(f'index must be in [0, {count}), got {index}')
-        with self._transaction() as txn:
-            ends = txn.get(KEY_ENDS)
+        with self._use() as database:
+            ends, labels = database.table('key_ends'), database.table('labels')
             start = struct.unpack_from('<Q', ends, 8 * (index - 1))[0] if index else 0
             end = struct.unpack_from('<Q', ends, 8 * index)[0]
-            key = decode_key(txn.get(KEYS)[start:end])
-            labels = txn.get(LABELS)
+            key = decode_key(database.table('keys')[start:end])
             return key, None if labels is None else struct.unpack_from('<i', labels, 4 * index)[0]
 
     def sample_keys(self) -> Iterator[str]:
@@ -249,8 +257,8 @@ class LMDBReader:
         return self._array('resized', END_DTYPE)
 
     def _bytes(self, name: str) -> bytes | None:
-        with self._transaction() as txn:
-            value = txn.get(meta_key(name))
+        with self._use() as database:
+            value = database.table(name)
             return None if value is None else bytes(value)
 
     def _array(self, name: str, dtype: np.dtype) -> np.ndarray | None:
@@ -267,36 +275,17 @@ class LMDBReader:
             )
         return header
 
-    def _is_whole(self, txn: lmdb.Transaction, key: bytes, data: memoryview) -> bool:
-        header = self._database().header
-        if header is None or header.version == 1:
-            return True
-        wanted = checksum(key, data)
-        # LMDB's files have the byte order of the machine, as this has.
-        table = txn.get(CHECKSUMS).cast('Q')
-        place = bisect_left(table, wanted)
-        return place < len(table) and table[place] == wanted
-
     def _keys_from(self, start: bytes, skipped: int) -> list[bytes]:
         """Some keys from the first on that is not lower than ``start``."""
-        # No transaction stays open between two steps of a caller's loop.
-        with self._transaction() as txn, txn.cursor() as cursor:
+        # No cursor stays open between two steps of a caller's loop.
+        with self._use() as database, database.txn.cursor() as cursor:
             if not (cursor.set_range(start) if start else cursor.first()):
                 return []
             keys = cursor.iternext(keys=True, values=False)
             return [bytes(key) for key in islice(keys, skipped, skipped + KEYS_AT_ONCE)]
 
-    @contextmanager
-    def _transaction(self) -> Iterator[lmdb.Transaction]:
-        """A transaction that gives views into the map, which end with it."""
-        with _gate:
-            try:
-                with self._database().env.begin(buffers=True) as txn:
-                    yield txn
-            except lmdb.Error as error:
-                raise LMDBDataError(
-                    f'LMDB cannot read the database ({error})', path=self.path, remedy=BUILD_AGAIN
-                ) from error
+    def _use(self) -> '_Use':
+        return _Use(self)
 
     def _database(self) -> _Database:
         """The database, open; to be asked for with the gate held."""
@@ -304,6 +293,47 @@ class LMDBReader:
         if database is None:
             self._identity, database = _open_database(self.path)
         return database
+
+
+class _Use:
+    """Holds the gate for the length of a ``with`` block, and gives the database.
+
+    A class, for the generator of a ``contextmanager`` would cost as much as reading a small record.
+
+    Args:
+        reader: Whose database it is.
+    """
+
+    def __init__(self, reader: LMDBReader) -> None:
+        self.reader = reader
+
+    def __enter__(self) -> _Database:
+        _gate.acquire()
+        try:
+            return self.reader._database()
+        except BaseException:
+            _gate.release()
+            raise
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
+        _gate.release()
+        if isinstance(error, lmdb.Error):
+            raise LMDBDataError(
+                f'LMDB cannot read the database ({error})',
+                path=self.reader.path,
+                remedy=BUILD_AGAIN,
+            ) from error
+
+
+def _is_whole(database: _Database, key: bytes, data: memoryview) -> bool:
+    """Whether a record is one that was stored, as far as the database can tell."""
+    if database.header is None or database.header.version == 1:
+        return True
+    wanted = checksum(key, data)
+    # LMDB's files have the byte order of the machine, as this has.
+    table = database.table('checksums').cast('Q')
+    place = bisect_left(table, wanted)
+    return place < len(table) and table[place] == wanted
 
 
 def _encoded(key: str) -> bytes | None:
@@ -342,13 +372,13 @@ def _open_database(path: str) -> tuple[Identity, _Database]:
             remedy=f'Look after its permissions, copy it again, or build it: `{CREATE_COMMAND}`.',
         ) from error
     try:
-        with env.begin(buffers=True) as txn:
-            header = _read_header(txn, path, stamp in _sound)
+        txn = env.begin(buffers=True)
+        header = _read_header(txn, path, stamp in _sound)
     except BaseException:
         env.close()
         raise
     _sound.add(stamp)
-    _open[identity] = database = _Database(env, header, stamp)
+    _open[identity] = database = _Database(env, txn, header, stamp)
     return identity, database
 
 
