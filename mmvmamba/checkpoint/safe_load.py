@@ -21,7 +21,7 @@ _FIRST_BYTES = 512
 
 def read_checkpoint(
     path: str | Path,
-    map_location: str = 'cpu',
+    map_location: str | None = 'cpu',
     allow_pickle: bool = False,
     checksums: bool | None = None,
     bounds: bool | None = None,
@@ -83,7 +83,9 @@ def _first_bytes(path: Path) -> bytes:
     return start
 
 
-def _read_file(path: Path, map_location: str, checks: Checks, allow_pickle: bool = False) -> dict:
+def _read_file(
+    path: Path, map_location: str | None, checks: Checks, allow_pickle: bool = False
+) -> dict:
     start = _first_bytes(path)
     if checks.checksums and check_name_hash(path):
         # That covers every byte.
@@ -99,7 +101,7 @@ def _read_file(path: Path, map_location: str, checks: Checks, allow_pickle: bool
     return checkpoint
 
 
-def _read_folder(folder: Path, map_location: str, checks: Checks) -> dict:
+def _read_folder(folder: Path, map_location: str | None, checks: Checks) -> dict:
     if (folder / INDEX).is_file():
         return read_parts(folder, map_location)
     for name in ('model.safetensors', 'pytorch_model.bin'):

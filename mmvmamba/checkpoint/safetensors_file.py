@@ -22,7 +22,7 @@ def is_safetensors(path: Path, start: bytes) -> bool:
     return path.suffix == '.safetensors' or start[8:9] == b'{'
 
 
-def read_safetensors(path: Path, map_location: str) -> dict:
+def read_safetensors(path: Path, map_location: str | None) -> dict:
     """Reads one file.
 
     Raises:
@@ -46,7 +46,7 @@ def read_safetensors(path: Path, map_location: str) -> dict:
     return tensors
 
 
-def read_parts(folder: Path, map_location: str) -> dict:
+def read_parts(folder: Path, map_location: str | None) -> dict:
     """Reads the parts that the index of a folder lists.
 
     Raises:

@@ -9,7 +9,7 @@ import mmap
 import pickle
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import torch
 
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 DOS_FOLDER = 0x10
 
 
-def read_torch(path: Path, map_location: str, checks: Checks, allow_pickle: bool) -> object:
+def read_torch(path: Path, map_location: str | None, checks: Checks, allow_pickle: bool) -> object:
     """Reads a file of ``torch.save``.
 
     Args:
@@ -124,12 +124,13 @@ def _check_sums(path: Path, archive: zipfile.ZipFile) -> None:
 
 def _check_legacy(path: Path, data: mmap.mmap, checks: Checks) -> None:
     check = PickleCheck(checks.limit(path))
-    if check.run(data) != torch.serialization.MAGIC_NUMBER:
+    stream = cast(BinaryIO, data)
+    if check.run(stream) != torch.serialization.MAGIC_NUMBER:
         raise CheckpointError(
             f'{path} is a pickle, but no checkpoint of torch: it does not start with its number'
         )
     # The version, the system it was written on, the content, and the keys of its storages.
-    keys = [check.run(data) for _ in range(4)][-1]
+    keys = [check.run(stream) for _ in range(4)][-1]
     if not isinstance(keys, list) or set(keys) != set(check.storages):
         raise BadPickle('its storages are not those that its tensors refer to')
     declared = sum(8 + check.storages[key].nbytes for key in keys)

@@ -15,7 +15,7 @@ import math
 import pickle
 import re
 from collections import OrderedDict
-from typing import NoReturn
+from typing import NoReturn, SupportsIndex
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ _NDARRAY = _NoClass()
 
 class _DType:
     """Stands for ``numpy.dtype``: a numeric type that a file spells out."""
+
+    dtype: np.dtype
 
     def __new__(cls, code: str = '', align: bool = False, copy: bool = True) -> '_DType':
         match = _NUMERIC.fullmatch(code) if isinstance(code, str) else None
@@ -97,15 +99,16 @@ class _Array(np.ndarray):
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
             _refuse(f'a numpy array of shape {shape} with {len(data)} bytes')
         self._filled = True
-        super().__setstate__((1, shape, dtype.dtype, bool(fortran), data))
+        # numpy's stubs ask for a numpy.bool, which its own parser refuses.
+        super().__setstate__((1, shape, dtype.dtype, bool(fortran), data))  # type: ignore[arg-type]
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple:
         return np.array(self).__reduce_ex__(protocol)
 
     def __copy__(self) -> np.ndarray:
         return np.array(self)
 
-    def __deepcopy__(self, memo: dict) -> np.ndarray:
+    def __deepcopy__(self, memo: dict | None) -> np.ndarray:
         return np.array(self)
 
 
@@ -173,7 +176,7 @@ class _Namespace(argparse.Namespace):
         if not isinstance(state, dict) or not all(map(_is_attribute, state)):
             _refuse('a Namespace with attributes that no argument can have')
         self.__dict__.update(state)
-        self.__class__ = argparse.Namespace
+        self.__class__ = argparse.Namespace  # type: ignore[assignment]
 
 
 def _is_attribute(name: object) -> bool:
@@ -186,7 +189,7 @@ class _CfgNode:
     torch fills an ``OrderedDict`` and its attributes, and no other class of dict.
     """
 
-    def __new__(cls, *args: object) -> OrderedDict:
+    def __new__(cls, *args: object) -> OrderedDict:  # type: ignore[misc]
         if args:
             _refuse('a CfgNode made with arguments')
         return OrderedDict()
@@ -213,4 +216,5 @@ SAFE_GLOBALS: list[tuple[object, str]] = [
 
 def allow_safe_globals() -> None:
     """Tells torch that files with the classes of ``SAFE_GLOBALS`` may be loaded."""
-    torch.serialization.add_safe_globals(SAFE_GLOBALS)
+    # Not all of them can be called: that is the point of one.
+    torch.serialization.add_safe_globals(SAFE_GLOBALS)  # type: ignore[arg-type]
