@@ -23,19 +23,25 @@ def identify_model(converted: Converted) -> str | None:
         The name; None if there is no such model.
     """
     wanted = {key: tensor.shape for key, tensor in converted.state_dict.items()}
-    head = wanted.get('head.fc.weight')
-    for row in _by_nearest_size(converted, head) if head else ():
-        with torch.device('meta'):
-            model = build_classifier(model_config(row.name, head[0]))
-        if _shapes(model) == wanted:
-            return row.name
-    for name, path in {} if head else task_configs().items():
+    if 'head.fc.weight' in wanted:
+        return _identify_classifier(converted, wanted)
+    for name, path in task_configs().items():
         config = Config.fromfile(path)
         if any(key.startswith(f'{part}.') for key in wanted for part in _heads(config)):
             with torch.device('meta'):
                 model = build_from_config(config)
             if _shapes(model) == wanted:
                 return name
+    return None
+
+
+def _identify_classifier(converted: Converted, wanted: dict[str, torch.Size]) -> str | None:
+    head = wanted['head.fc.weight']
+    for row in _by_nearest_size(converted, head):
+        with torch.device('meta'):
+            model = build_classifier(model_config(row.name, head[0]))
+        if _shapes(model) == wanted:
+            return row.name
     return None
 
 

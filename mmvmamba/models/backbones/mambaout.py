@@ -249,7 +249,7 @@ class MambaOut(BaseBackbone):
         return [[self.downsample_layers[0]], *stages]
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
-        layers = [('downsample_layers.0.',)]
+        layers: list[tuple[str, ...]] = [('downsample_layers.0.',)]
         for i, stage in enumerate(self.stages):
             layers += [(f'stages.{i}.{j}.',) for j in range(len(stage))]
             if i > 0:

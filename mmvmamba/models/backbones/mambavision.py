@@ -22,76 +22,17 @@ from mmvmamba.layers import (
     layer_scale_parameter,
     resolve_dt_rank,
 )
-from mmvmamba.models.backbones.mambavision_windows import window_partition, window_reverse
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
+from .mambavision_convs import ConvBlock, Downsample, PatchEmbed
+from .mambavision_windows import window_partition, window_reverse
 
 __all__ = ['MambaVision']
 
 NUM_STAGES = 4
 RunBlock = Callable[..., Tensor]
-
-
-class PatchEmbed(nn.Module):
-    """The stem: two 3 x 3 convolutions of stride 2."""
-
-    def __init__(self, in_channels: int, in_dim: int, dim: int) -> None:
-        super().__init__()
-        self.conv_down = nn.Sequential(
-            nn.Conv2d(in_channels, in_dim, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(in_dim, eps=1e-4),  # 1e-5 everywhere else
-            nn.ReLU(),
-            nn.Conv2d(in_dim, dim, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(dim, eps=1e-4),
-            nn.ReLU(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv_down(x)
-
-
-class Downsample(nn.Module):
-    """Halves the resolution and doubles the channels, without norm or activation."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.reduction(x)
-
-
-class ConvBlock(nn.Module):
-    """Residual block of stages 0 and 1.
-
-    Args:
-        dim: Channels.
-        drop_path_rate: Stochastic depth.
-        layer_scale: Initial value of the factors on the branch, or None for no factors.
-    """
-
-    def __init__(
-        self, dim: int, drop_path_rate: float = 0.0, layer_scale: float | None = None
-    ) -> None:
-        super().__init__()
-        # The biases before BatchNorm do nothing in training, but the released weights hold them.
-        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(dim)
-        # The MLP of the token blocks uses the exact GELU.
-        self.act1 = nn.GELU(approximate='tanh')
-        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(dim)
-        self.gamma = layer_scale_parameter(layer_scale, dim)
-        self.drop_path = drop_path(drop_path_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.act1(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        if self.gamma is not None:
-            y = y * self.gamma[:, None, None]
-        return x + self.drop_path(y)
 
 
 class MambaVisionMixer(nn.Module):
@@ -433,7 +374,7 @@ class MambaVision(BaseBackbone):
         return [[self.patch_embed], *([level] for level in self.levels)]
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
-        layers = [('patch_embed.',)]
+        layers: list[tuple[str, ...]] = [('patch_embed.',)]
         for i, level in enumerate(self.levels):
             layers += [(f'levels.{i}.blocks.{j}.',) for j in range(len(level.blocks))]
             if i > 0:
