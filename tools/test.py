@@ -85,6 +85,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.eval and args.format_only:
         parser.error('--eval and --format-only exclude each other')
+    if args.show_limit is not None and not args.show_dir:
+        parser.error('--show-limit needs --show-dir DIR')
     return args
 
 

@@ -10,6 +10,7 @@ from mmvmamba.models.backbones.base import resolve_out_indices
 
 from .model_table import find_model
 from .models import get_model
+from .task_models import task_configs
 
 __all__ = ['FeatureExtractor', 'get_feature_extractor']
 
@@ -32,7 +33,15 @@ def get_feature_extractor(
         device: Where it is put.
         entry: See ``get_model``.
         **backbone_overrides: Arguments of the backbone.
+
+    Raises:
+        ValueError: There is no such model, or it is no classifier.
     """
+    if name in task_configs():
+        raise ValueError(
+            f'features are those of classifiers, which list_models(task="classification") names; '
+            f'the maps of {name} are get_model({name!r}).extract_feat(images)'
+        )
     model = get_model(find_model(name).name, pretrained, None, device, entry, **backbone_overrides)
     extractor = FeatureExtractor(model, out_indices)
     extractor.preprocessing = model.preprocessing

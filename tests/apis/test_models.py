@@ -240,3 +240,10 @@ def test_import_is_light():
     assert done.stdout.strip() == '[]'
     with pytest.raises(AttributeError, match="no attribute 'get_modle'"):
         mmvmamba.get_modle  # noqa: B018
+
+
+def test_features_of_a_detector_are_pointed_to():
+    with pytest.raises(
+        ValueError, match=r"maps of l1_maskrcnn_1x are get_model\('l1_maskrcnn_1x'\)"
+    ):
+        mmvmamba.get_feature_extractor('l1_maskrcnn_1x')

@@ -169,6 +169,12 @@ def test_format_only_and_eval_exclude_each_other(test_tool, capsys):
     assert 'exclude each other' in capsys.readouterr().err
 
 
+def test_show_limit_needs_a_folder(test_tool, capsys):
+    with pytest.raises(SystemExit):
+        test_tool.parse_args(['a.py', 'a.pth', '--show-limit', '3'])
+    assert '--show-limit needs --show-dir DIR' in capsys.readouterr().err
+
+
 def test_show_dir_adds_the_hook(merge):
     cfg = merge(DETECTOR, '--show-dir', 'pictures', '--show-limit', '3')
     assert cfg.custom_hooks == [
