@@ -14,10 +14,13 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig
 from torch.distributed.run import main as torchrun
 
 from mmvmamba.engine.launch import check_gpus
@@ -26,6 +29,13 @@ from mmvmamba.engine.stop_signal import EXIT_STOPPED, SIGNALS
 from .errors import UserError, user_errors
 
 __all__ = ['check_port', 'free_port', 'main', 'pass_on_signals', 'torchrun_arguments']
+
+# What torchrun itself reacts to. One that cannot be told so reacts to SIGTERM as well.
+SIGNALS_OF_TORCHRUN = (
+    ['--signals-to-handle=SIGINT,SIGHUP,SIGQUIT']
+    if 'signals_to_handle' in {field.name for field in fields(LaunchConfig)}
+    else []
+)
 
 
 def free_port() -> int:
@@ -81,6 +91,7 @@ def torchrun_arguments(
         f'--master_addr={env.get("MASTER_ADDR", "127.0.0.1")}',
         f'--master_port={env.get("PORT") or free_port()}',
         f'--nproc_per_node={num_processes}',
+        *SIGNALS_OF_TORCHRUN,
         script,
         *arguments,
         '--launcher=pytorch',
@@ -92,7 +103,6 @@ def pass_on_signals() -> None:
 
     torchrun would kill them after 30 seconds, and end in a traceback itself.
     """
-    os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = 'SIGINT,SIGHUP,SIGQUIT'
     for number in SIGNALS:
         signal.signal(number, _pass_on)
 
@@ -137,6 +147,8 @@ def main(argv: list[str] | None = None) -> None:
     pass_on_signals()
     try:
         torchrun(command)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode in (EXIT_STOPPED, -signal.SIGTERM):

@@ -85,12 +85,13 @@ def test_the_port_of_another_machine_is_its_own_affair():
 
 
 @pytest.mark.slow
-def test_a_request_to_stop_reaches_every_process(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1], ids=lambda n: n.name)
+def test_a_request_to_stop_reaches_every_process(number, tmp_path):
     """The processes leave in their own time; their exit code is that of the run, in silence."""
     script = tmp_path / 'waits.py'
     script.write_text(
         'import signal, sys, time\n'
-        'signal.signal(signal.SIGUSR1, lambda *_: (time.sleep(0.5), sys.exit(143)))\n'
+        f'signal.signal({int(number)}, lambda *_: (time.sleep(0.5), sys.exit(143)))\n'
         'print("ready", flush=True)\n'
         'while True: time.sleep(0.1)\n'
     )
@@ -102,7 +103,7 @@ def test_a_request_to_stop_reaches_every_process(tmp_path):
     )
     for _ in range(2):
         assert process.stdout.readline() == 'ready\n'
-    process.send_signal(signal.SIGUSR1)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert 'Traceback' not in errors
