@@ -25,7 +25,11 @@ from mmvmamba.checkpoint import read_checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/toy/det_plain_mamba_maskrcnn.py'
 BLOCKS = 'backbone.layers.'
-MIN_GAIN = 0.05
+# Trained, the box AP falls from 0.366 to 0.185 with the new blocks of this seed, and to between
+# 0.217 and 0.298 with those of three others; where random blocks were frozen during the training,
+# from 0.349 to 0.323, and to between 0.332 and 0.369.
+NEW_BLOCKS_SEED = 2
+MIN_GAIN = 0.08
 TIME_STAMP = re.compile(r'^.*mmengine - INFO - ')
 
 
@@ -59,11 +63,11 @@ def run(*arguments: str, show: str) -> str:
     return ''.join(lines)
 
 
-def renew_blocks(checkpoint: Path, out: Path, seed: int) -> None:
+def renew_blocks(checkpoint: Path, out: Path) -> None:
     """Writes a checkpoint with the blocks of the backbone as they are before training."""
     # mmengine logs every parameter it initialises.
     MMLogger.get_current_instance().setLevel('ERROR')
-    torch.manual_seed(seed)
+    torch.manual_seed(NEW_BLOCKS_SEED)
     model = build_from_config(Config.fromfile(ROOT / CONFIG))
     model.init_weights()
     new = {key: value for key, value in model.state_dict().items() if key.startswith(BLOCKS)}
@@ -80,12 +84,12 @@ def test(checkpoint: Path, work_dir: Path, *arguments: str, show: str) -> float:
     return float(re.search(r'\| coco/bbox_mAP +\| +(\S+) \|', output)[1])
 
 
-def test_both(checkpoint: Path, work_dir: Path, seed: int) -> tuple[float, float]:
+def test_both(checkpoint: Path, work_dir: Path) -> tuple[float, float]:
     """The box AP as trained, which is shown and drawn, and that with new blocks; at one time."""
 
     def test_renewed() -> float:
         renewed = ROOT / work_dir / 'new_blocks' / 'new_blocks.pth'
-        renew_blocks(checkpoint, renewed, seed + 1)
+        renew_blocks(checkpoint, renewed)
         return test(renewed, renewed.parent, '--eval', 'bbox', show='$^')
 
     with ThreadPoolExecutor() as pool:
@@ -127,7 +131,7 @@ def main() -> None:
 
     checkpoint = Path((ROOT / work_dir / 'last_checkpoint').read_text().strip())
     print(f'\n== 3/3 test of {checkpoint}', flush=True)
-    trained, renewed = test_both(checkpoint, work_dir, args.seed)
+    trained, renewed = test_both(checkpoint, work_dir)
     print(f"""
 box AP@[.5:.95]  {trained:.3f}, must be above {args.min_ap:.2f}; {time.monotonic() - started:.0f} s
 with new blocks  {renewed:.3f}, must be {MIN_GAIN:.2f} lower: so much the backbone has learnt

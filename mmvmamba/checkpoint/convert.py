@@ -1,12 +1,13 @@
 """Turns what a file holds into the layout of an OpenMMLab model, and accounts for each key."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from .family import FAMILIES, Family, Style
+from .fitting import some
 from .safe_load import CheckpointError
 
 __all__ = ['ENTRIES', 'Converted', 'convert', 'family_of_backbone', 'is_state_dict']
@@ -37,7 +38,7 @@ class Converted:
     state_dict: StateDict
     family: str | None
     style: str
-    source: str = ''
+    source: str
     entry: str | None = None
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
@@ -78,7 +79,7 @@ def convert(
         raise CheckpointError(
             f'{source} was to hold {family} weights, but its keys are '
             f'{"of no family known here" if found is None else f"those of {found}"}: '
-            f'{_some(weights)}'
+            f'{some(weights)}'
         )
     names = {key: None if name is None else ours[name] for key, name in inner.items()}
     if found is None:
@@ -103,7 +104,7 @@ def _select_entry(
     if entry is not None and not is_state_dict(checkpoint.get(entry)):
         raise CheckpointError(
             f'{source} has no weights under {entry!r}; weights are under {found or "no entry"}, '
-            f'and its entries are {_some(checkpoint)}'
+            f'and its entries are {some(checkpoint)}'
         )
     entry = entry or next(iter(found), None)
     if entry is not None:
@@ -112,7 +113,7 @@ def _select_entry(
         return None, dict(checkpoint)
     raise CheckpointError(
         f'{source} holds no weights: expected a state dict, or one under any of {ENTRIES}; found '
-        f'{_some(checkpoint)}'
+        f'{some(checkpoint)}'
     )
 
 
@@ -160,12 +161,6 @@ def _names_by_style(keys: list[str], family: Family, style: Style, source: str) 
     if unknown:
         raise CheckpointError(
             f'{source} looks like {family.name} weights ({style.name} layout), but no rule '
-            f'explains {_some(unknown)}'
+            f'explains {some(unknown)}'
         )
     return names
-
-
-def _some(keys: Iterable[str], count: int = 6) -> str:
-    names = [str(key) for key in keys]
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(names[:count]) + more

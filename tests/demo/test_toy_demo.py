@@ -22,9 +22,9 @@ def demo():
 
 def test_blocks_that_learn_nothing_are_no_proof(demo):
     # Measured: trained, and trained with random blocks that are frozen.
-    assert demo.fault(trained=0.366, renewed=0.217, min_ap=0.30) is None
-    message = demo.fault(trained=0.349, renewed=0.369, min_ap=0.30)
-    assert 'with new random blocks in the backbone the box AP is 0.369' in message
+    assert demo.fault(trained=0.366, renewed=0.185, min_ap=0.30) is None
+    message = demo.fault(trained=0.349, renewed=0.323, min_ap=0.30)
+    assert 'with new random blocks in the backbone the box AP is 0.323' in message
     assert demo.fault(0.29, 0.0, min_ap=0.30) == 'box AP 0.290 is not above 0.30'
 
 
@@ -32,7 +32,7 @@ def test_all_blocks_and_nothing_else_are_renewed(demo, tmp_path):
     model = build_from_config(Config.fromfile(ROOT / demo.CONFIG))
     ones = {key: torch.ones_like(value) for key, value in model.state_dict().items()}
     torch.save(dict(state_dict=ones), tmp_path / 'a.pth')
-    demo.renew_blocks(tmp_path / 'a.pth', tmp_path / 'new/b.pth', seed=1)
+    demo.renew_blocks(tmp_path / 'a.pth', tmp_path / 'new/b.pth')
     state = torch.load(tmp_path / 'new/b.pth')['state_dict']
     assert list(state) == list(ones)
     projections = {key for key in ones if 'layers' in key and 'proj.weight' in key}
