@@ -1,4 +1,4 @@
-"""Data sets in LMDB: record layout, reader, writer, and a file backend for mmengine.
+"""Data sets: databases in LMDB, COCO's annotations, masks, what is checked of them, and toy data.
 
 Importing this package makes paths that begin with ``lmdb://`` readable by mmengine. The writer is
 in `lmdb.writer`; dataset classes are imported by `registered` when a config asks for one.

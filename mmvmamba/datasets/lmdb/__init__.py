@@ -1,3 +1,3 @@
-"""LMDB databases: record layout, reader, writer, maintenance, and a file backend for mmengine."""
+"""LMDB databases: record layout, page checks, reader, writer, maintenance, mmengine's backend."""
 
 __all__: list[str] = []
