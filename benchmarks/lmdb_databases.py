@@ -172,12 +172,14 @@ def measure_checks(base: Path) -> list[tuple[str, float, float, float]]:
     }
     ways = {name: lambda f=f: decode(f) for name, f in decoders.items()}
     ways |= {'read': lambda: read(check=False), 'check': lambda: read(check=True)}
-    seconds = take_turns(ways)
-    each = {name: 1e3 * statistics.median(values) / len(keys) for name, values in seconds.items()}
-    return [
-        (name, each[name] - each['read'], each['read'], each['check'] - each['read'])
-        for name in decoders
-    ]
+    seconds = take_turns(ways, 3 * ROUNDS)
+
+    def each(way: str, without: str) -> float:
+        rounds = zip(seconds[way], seconds[without], strict=True)
+        return 1e3 * statistics.median(a - b for a, b in rounds) / len(keys)
+
+    read_alone = 1e3 * statistics.median(seconds['read']) / len(keys)
+    return [(name, each(name, 'read'), read_alone, each('check', 'read')) for name in decoders]
 
 
 def compare_raw(folder: Path, base: Path) -> list[tuple]:
