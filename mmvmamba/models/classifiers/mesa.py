@@ -13,9 +13,11 @@ from mmvmamba.registry import MODELS
 
 __all__ = ['MesaClassifier']
 
-# Of the official training code: its weights are given relative to this one.
+# Of MambaVision's training: its weights are given relative to this one.
 SCALE = 50.0
 TEMPERATURE = 3.0
+
+FORMS = ('divergence', 'cross_entropy')
 
 
 @MODELS.register_module()
@@ -29,6 +31,8 @@ class MesaClassifier(ImageClassifier):
         neck: Config of the neck.
         head: Config of the head.
         mesa_weight: Weight of the second loss.
+        mesa_loss: 'divergence' from the teacher's softened predictions, as MambaVision was trained;
+            or 'cross_entropy' with its predictions as they are, as Spatial-Mamba and MILA were.
         train_cfg: Training settings, such as batch augmentations.
         data_preprocessor: Config of the preprocessor.
         init_cfg: Initialisation config of mmengine.
@@ -40,6 +44,7 @@ class MesaClassifier(ImageClassifier):
         neck: dict | None = None,
         head: dict | None = None,
         mesa_weight: float = 1.0,
+        mesa_loss: str = 'divergence',
         train_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -52,7 +57,9 @@ class MesaClassifier(ImageClassifier):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        self.mesa_weight = mesa_weight
+        if mesa_loss not in FORMS:
+            raise ValueError(f'mesa_loss must be one of {FORMS}, got {mesa_loss!r}')
+        self.mesa_weight, self.mesa_form = mesa_weight, mesa_loss
         # In a tuple, so that the teacher is no submodule and has no keys in checkpoints.
         self._teacher: tuple[nn.Module, ...] = ()
 
@@ -68,13 +75,18 @@ class MesaClassifier(ImageClassifier):
         return losses
 
     def mesa_loss(self, inputs: Tensor, logits: Tensor) -> Tensor:
-        """Divergence of the softened predictions from the teacher's on the same, mixed images."""
+        """How far the predictions are from the teacher's on the same, mixed images."""
         teacher = self._teacher[0]
         was_training = teacher.training
         teacher.eval()
         with torch.no_grad():
-            target = F.softmax(teacher(inputs, mode='tensor') / TEMPERATURE, dim=-1)
+            target = teacher(inputs, mode='tensor')
         teacher.train(was_training)
-        prediction = F.log_softmax(logits / TEMPERATURE, dim=-1)
-        divergence = F.kl_div(prediction, target, reduction='batchmean')
-        return SCALE * self.mesa_weight * divergence
+        if self.mesa_form == 'cross_entropy':
+            return self.mesa_weight * F.cross_entropy(logits, target.softmax(dim=-1))
+        return SCALE * self.mesa_weight * _softened_divergence(logits, target)
+
+
+def _softened_divergence(logits: Tensor, target: Tensor) -> Tensor:
+    prediction = F.log_softmax(logits / TEMPERATURE, dim=-1)
+    return F.kl_div(prediction, F.softmax(target / TEMPERATURE, dim=-1), reduction='batchmean')

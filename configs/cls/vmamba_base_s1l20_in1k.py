@@ -1,0 +1,10 @@
+# VMamba-B (s1l20), ImageNet-1k.
+# Recipe: https://github.com/MzeroMiko/VMamba; 300 epochs, 8 GPUs x 128 images, fp16.
+# Train: tools/dist_train.sh configs/cls/vmamba_base_s1l20_in1k.py 8
+# Published top-1 83.8; not yet reproduced here.
+_base_ = './vmamba_tiny_s1l8_in1k.py'
+
+model = dict(
+    backbone=dict(arch='base_s1l20', drop_path_rate=0.5),
+    head=dict(in_channels=1024),
+)

@@ -1,0 +1,7 @@
+# VMamba-S (s2l15), ImageNet-1k.
+# Recipe: https://github.com/MzeroMiko/VMamba; 300 epochs, 8 GPUs x 128 images, fp16.
+# Train: tools/dist_train.sh configs/cls/vmamba_small_s2l15_in1k.py 8
+# Published top-1 83.6; not yet reproduced here.
+_base_ = './vmamba_tiny_s1l8_in1k.py'
+
+model = dict(backbone=dict(arch='small_s2l15', drop_path_rate=0.3))
