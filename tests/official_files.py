@@ -6,7 +6,10 @@ entries that are no weights, and the names of the keys.
 
 import argparse
 import json
+import sys
+import types
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -24,7 +27,24 @@ def golden(family, case):
 def state_of(case, dtype=torch.float32):
     """The complete official state dict of a case."""
     filled = {key: value.to(dtype) for key, value in case.state_dict().items()}
+    filled |= {
+        key: rotation_table(*shape).to(dtype)
+        for key, shape in case.spec['keys'].items()
+        if key.endswith('rope.rotations')
+    }
     return {key: filled.get(key, torch.tensor(0)) for key in case.spec['keys']}
+
+
+def rotation_table(height, width, pairs, _):
+    """The table that MILA's constructor computes, pair by pair: rows first, then columns."""
+    table = torch.empty(height, width, pairs, 2, dtype=torch.float64)
+    for pair in range(pairs):
+        is_row, step = pair < pairs // 2, pair % (pairs // 2)
+        places = torch.arange(height if is_row else width, dtype=torch.float64)
+        angles = places / 10000 ** (step / (pairs // 2))
+        angles = angles[:, None] if is_row else angles[None]
+        table[:, :, pair, 0], table[:, :, pair, 1] = angles.cos(), angles.sin()
+    return table
 
 
 def write_official(path, family, state):
@@ -52,11 +72,55 @@ def write_official(path, family, state):
             epoch=309, arch='mamba_vision_T', state_dict=state, optimizer=optimizer, version=2,
             args=arguments, amp_scaler=dict(scale=1.0, growth_tracker=0), metric=82.3,
         )  # fmt: skip
+    elif family in ('vmamba', 'spatial_mamba', 'mila'):
+        path = path.with_suffix('.pth')
+        averaged = {key: value + 1 for key, value in state.items()}
+        content = {
+            'model': state,
+            'state_dict_ema' if family == 'mila' else 'model_ema': averaged,
+            'optimizer': optimizer,
+            'max_accuracy': 82.6,
+            'epoch': 264,
+            'config': config_node(MODEL=dict(TYPE='vssm', DROP_PATH_RATE=0.2)),
+        }
     else:
         path = path.with_suffix('.pth')
         content = state
-    torch.save(content, path)
+    with pickled_as_yacs():
+        torch.save(content, path)
     return path
+
+
+class CfgNode(dict):
+    """Pickled as the settings of yacs are, which need not be installed."""
+
+    __module__ = 'yacs.config'
+
+
+def config_node(**settings):
+    """A node as yacs makes it: a dict whose own attributes are pickled beside its items."""
+    nodes = {k: config_node(**v) if isinstance(v, dict) else v for k, v in settings.items()}
+    node = CfgNode(nodes)
+    node.__dict__ |= {'__immutable__': True, '__deprecated_keys__': set(), '__new_allowed__': False}
+    return node
+
+
+@contextmanager
+def pickled_as_yacs():
+    """Lets pickle find the class where a file will look for it."""
+    module = types.ModuleType('yacs.config')
+    module.CfgNode = CfgNode
+    names = {'yacs': types.ModuleType('yacs'), 'yacs.config': module}
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules |= names
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = old
 
 
 def write_hub_folder(folder, state, prefix='model.', config=None):
@@ -136,7 +200,48 @@ def _mambaout(spec, kwargs):
     return 'mambaout_tiny', dict(arch=arch, kernel_size=kwargs.get('kernel_size', 7))
 
 
-MODELS_OF = dict(plain_mamba=_plain_mamba, vim=_vim, mambavision=_mambavision, mambaout=_mambaout)
+def _pyramid_arch(kwargs):
+    dims = kwargs.get('dims', kwargs.get('embed_dim'))
+    dims = tuple(dims) if isinstance(dims, list) else tuple(dims * 2**i for i in range(4))
+    return dict(dims=dims, depths=kwargs['depths'], mlp_ratio=kwargs['mlp_ratio'])
+
+
+def _vmamba(spec, kwargs):
+    if not spec['variant'].startswith('custom'):
+        return f'vmamba_{spec["variant"]}', {}
+    arch = dict(
+        _pyramid_arch(kwargs),
+        ssm_ratio=kwargs['ssm_ratio'],
+        d_state=kwargs['ssm_d_state'],
+        with_gate=not kwargs['forward_type'].endswith('_noz'),
+        with_conv_bias=kwargs['ssm_conv_bias'],
+        with_patches=kwargs['patchembed_version'] == 'v1',
+    )
+    return 'vmamba_tiny_s1l8', dict(arch=arch)
+
+
+def _spatial_mamba(spec, kwargs):
+    if not spec['variant'].startswith('custom'):
+        return f'spatial_mamba_{spec["variant"]}', {}
+    return 'spatial_mamba_tiny', dict(arch=_pyramid_arch(kwargs), in_channels=kwargs['in_chans'])
+
+
+def _mila(spec, kwargs):
+    if not spec['variant'].startswith('custom'):
+        return f'mila_{spec["variant"].split()[0]}', {}
+    arch = dict(_pyramid_arch(kwargs), num_heads=kwargs['num_heads'])
+    return 'mila_tiny', dict(arch=arch, qkv_bias=kwargs['qkv_bias'])
+
+
+MODELS_OF = dict(
+    plain_mamba=_plain_mamba,
+    vim=_vim,
+    mambavision=_mambavision,
+    mambaout=_mambaout,
+    vmamba=_vmamba,
+    spatial_mamba=_spatial_mamba,
+    mila=_mila,
+)
 
 # The Transformers have no golden cases; they are compared with timm's.
 assert set(MODELS_OF) == {row.family for row in MODEL_TABLE.values()} - {'vit'}

@@ -36,8 +36,10 @@ class Style:
         names = {}
         for key in keys:
             for pattern, replacement in self.renames:
-                if re.match(pattern, key):
-                    names[key] = None if replacement is None else re.sub(pattern, replacement, key)
+                match = re.match(pattern, key)
+                if match:
+                    rest = key[match.end() :]
+                    names[key] = None if replacement is None else match.expand(replacement) + rest
                     break
         return names
 

@@ -29,6 +29,11 @@ OFFICIAL_NAMES = {
     'nvidia/MambaVision-L2-512-21K': 'mambavision_l2_512_21k',
     'MambaVision-T': 'mambavision_t',
     'PlainMamba-L2': 'plain_mamba_l2',
+    'VMamba-T': 'vmamba_tiny_s1l8',
+    'vmamba_base': 'vmamba_base_s2l15',
+    'vanilla_vmamba_small': 'vmamba_vanilla_small',
+    'mlla_tiny': 'mila_tiny',
+    'Spatial-Mamba-B': 'spatial_mamba_base',
 }
 ADDRESSES = {
     'plain_mamba_l1': 'https://huggingface.co/ChenhongyiYang/PlainMamba/resolve/main/l1.pth',
@@ -54,6 +59,10 @@ def test_list_models_selects():
         'mambaout_test',
         'vit_tiny_causal',
         'vit_small_causal',
+        # Released on a drive that has no addresses for programs.
+        'spatial_mamba_tiny',
+        'spatial_mamba_small',
+        'spatial_mamba_base',
     ]
     assert 'l1_maskrcnn_1x' in list_models(task='detection', pretrained=True)
     assert 'l1_upernet' in list_models(task='segmentation')

@@ -47,6 +47,13 @@ SMALL = [
     *(('mambaout', f'micro_{size}') for size in ('33x32', '64x64', '64x96', '75x61')),
     *(('mambaout', name) for name in ('micro_convratio_64x48', 'timm_test_mambaout_64x64')),
     ('mambaout', 'timm_test_mambaout_75x61'),
+    *(('vmamba', f'micro_{size}') for size in ('64x64', '64x96', '75x61')),
+    *(('vmamba', f'micro_{name}') for name in ('gated_64x64', 'gated_75x61')),
+    *(('vmamba', f'micro_{name}') for name in ('v0_64x48', 'v0_72x52')),
+    *(('spatial_mamba', f'micro_{size}') for size in ('64x64', '64x96', '75x61')),
+    ('spatial_mamba', 'micro_mlp2_40x56'),
+    *(('mila', f'micro_{size}') for size in ('33x47', '64x64', '64x96', '75x61', '8x8')),
+    ('mila', 'micro_options_96x96'),
 ]
 RELEASED = [
     ('plain_mamba', 'l1_cls_224'),
@@ -78,6 +85,19 @@ RELEASED = [
             'timm_base_plus_rw_224x224',
         )
     ),
+    *(
+        pytest.param('vmamba', f'{name}_224x224', marks=slow)
+        for name in (
+            *('tiny_s1l8', 'tiny_s2l5', 'small_s1l20', 'small_s2l15', 'base_s1l20', 'base_s2l15'),
+            *('vanilla_tiny', 'vanilla_small', 'vanilla_base'),
+        )
+    ),
+    *(
+        pytest.param(family, f'{size}_224x224', marks=slow)
+        for family in ('spatial_mamba', 'mila')
+        for size in ('tiny', 'small', 'base')
+    ),
+    *(pytest.param('mila', f'tiny_{size}', marks=slow) for size in ('225x190', '256x256')),
 ]
 
 
@@ -115,7 +135,9 @@ def test_official_file_gives_official_logits(family, name, dtype, tmp_path):
     check_official_file(family, name, dtype, tmp_path)
 
 
-@pytest.mark.parametrize(('family', 'name'), [case for case in SMALL if case[0] != 'mambaout'])
+@pytest.mark.parametrize(
+    ('family', 'name'), [case for case in SMALL if case[0] not in ('mambaout', 'mila')]
+)
 def test_the_reference_scan_gives_official_logits_in_float32(family, name, tmp_path):
     # In float32 the scan is numba's above; in float64 it is this one.
     with scan_backend('torch'):

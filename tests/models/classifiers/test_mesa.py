@@ -8,12 +8,15 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
+from torch import nn
 
 from mmvmamba.engine import MesaEMAHook
 from mmvmamba.models.classifiers import MesaClassifier
+from mmvmamba.testing import make_input
+from tests.official_files import golden
 
 
-def classifier():
+def classifier(**settings):
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
     return MesaClassifier(
@@ -29,7 +32,7 @@ def classifier():
             in_channels=8,
             loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
         ),
-        mesa_weight=0.5,
+        **{'mesa_weight': 0.5, **settings},
     )
 
 
@@ -58,6 +61,35 @@ def test_the_second_loss_is_the_softened_divergence_from_the_teacher():
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert teacher.training
     assert not any('teacher' in key for key in model.state_dict())
+
+
+class Known(nn.Module):
+    """A teacher that gives the same logits for any images."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images, mode):
+        return self.logits
+
+
+@pytest.mark.parametrize('weight', [1.0, 1.5, 2.0])
+def test_cross_entropy_with_the_teacher_matches_official_numbers(weight):
+    case = golden('mila', 'unit_mesa_loss')
+    logits, targets, averaged = (make_input((6, 10), seed) for seed in range(3))
+    logits.requires_grad_()
+    model = classifier(mesa_weight=weight, mesa_loss='cross_entropy')
+    model.set_teacher(Known(averaged))
+    loss = F.cross_entropy(logits, targets.softmax(-1)) + model.mesa_loss(None, logits)
+    case.check(f'loss_{weight}', loss)
+    loss.backward()
+    case.check(f'grad_{weight}', logits.grad)
+
+
+def test_unknown_form_is_refused():
+    with pytest.raises(ValueError, match=r"mesa_loss must be one of .*, got 'kl'"):
+        classifier(mesa_loss='kl')
 
 
 def test_the_hook_brings_the_average_in_at_its_epoch():

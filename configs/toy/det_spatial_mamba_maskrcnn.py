@@ -1,0 +1,19 @@
+# Mask R-CNN on Spatial-Mamba, small enough for a laptop: the parts of the real
+# experiment with another size, other data and another schedule.
+# Data:  python tools/dataset_converters/make_toy_data.py --only coco
+# Train: python tools/train.py configs/toy/det_spatial_mamba_maskrcnn.py
+_base_ = [
+    './_base_/models/mask_rcnn.py',
+    './_base_/datasets/coco.py',
+    './_base_/schedules/det_8e.py',
+    './_base_/runtime_det.py',
+]
+
+model = dict(
+    backbone=dict(
+        type='mmvmamba.SpatialMamba',
+        arch=dict(dims=(24, 48, 64, 96), depths=(1, 1, 2, 1)),
+        out_norm='LN2d',
+    ),
+    neck=dict(in_channels=[24, 48, 64, 96]),
+)
