@@ -107,8 +107,10 @@ def annotation_faults(
             yield Fault(source, problem)
     sizes: dict[int, Size | None] = {}
     for record in filter(_has_id, records['images']):
-        problems = list(_image_problems(record, with_files))
-        sizes[record['id']] = None if problems else (record['width'], record['height'])
+        problems = _image_problems(record, with_files)
+        # Without the name of its file, an image still bounds its annotations.
+        has_size = not any(_image_problems(record, with_files=False))
+        sizes[record['id']] = (record['width'], record['height']) if has_size else None
         yield from (Fault(source, f'image {record["id"]} {problem}') for problem in problems)
     yield from _category_faults(records['categories'], classes, source)
     categories = {record['id'] for record in records['categories'] if _has_id(record)}
