@@ -1,11 +1,13 @@
 """What is checked before a run starts: bad input ends in one message, nothing is half-written."""
 
+import logging
 import os
 import tempfile
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -149,13 +151,20 @@ def check_weights(cfg: Config, model: nn.Module) -> dict:
         return {}
     check_checkpoint(source)
     checkpoint = read_checkpoint(locate(source))
-    state_dict_of_run(
-        model,
-        checkpoint,
-        source,
-        resume=cfg.get('resume', False),
-        allow_partial=cfg.get('allow_partial', False),
-    )
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    # The runner says it, when it loads.
+    logger.setLevel(logging.ERROR)
+    try:
+        state_dict_of_run(
+            model,
+            checkpoint,
+            source,
+            resume=cfg.get('resume', False),
+            allow_partial=cfg.get('allow_partial', False),
+        )
+    finally:
+        logger.setLevel(level)
     return checkpoint.get('meta') or {}
 
 
