@@ -16,7 +16,7 @@ ENTRIES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
 """Entries of a file that may hold weights, in the order of preference."""
 
 StateDict = dict[str, Tensor]
-Names = dict[str, str | None]
+Names = Mapping[str, str | None]
 
 
 @dataclass
@@ -51,7 +51,8 @@ class Converted:
 
 def family_of_backbone(backbone: type) -> Family | None:
     """The family whose weights a backbone class takes; a subclass takes those of its base."""
-    return FAMILIES.get(getattr(backbone, 'family', None))
+    name = getattr(backbone, 'family', None)
+    return None if name is None else FAMILIES.get(name)
 
 
 def convert(
@@ -91,7 +92,7 @@ def convert(
         style=style,
         source=source,
         entry=entry,
-        renamed={key: name for key, name in names.items() if name not in (None, key)},
+        renamed={key: name for key, name in names.items() if name is not None and name != key},
         dropped=[key for key, name in names.items() if name is None],
         meta=meta if isinstance(meta, dict) else {},
     )

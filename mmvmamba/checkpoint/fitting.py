@@ -123,7 +123,7 @@ def fit(
     unused = {*differences.unexpected, *differences.shapes}
     # torch passes on an attribute of this class what each module has to know of its part.
     fitting = OrderedDict((key, state[key]) for key in state if key not in unused)
-    fitting._metadata = metadata
+    fitting._metadata = metadata  # type: ignore[attr-defined]  # of torch's making
     if not fitting:
         raise CheckpointError(f'{source} has none of the keys of {name}')
     return Fit(

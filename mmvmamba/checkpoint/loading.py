@@ -143,10 +143,11 @@ def state_dict_of_run(
         CheckpointError: The file and the run do not fit.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+        model = model.get_submodule('module')
     if resume:
         _check_resumable(model, checkpoint, source)
-        return checkpoint['state_dict']
+        state: StateDict = checkpoint['state_dict']
+        return state
     try:
         weights = convert(checkpoint, source)
         return fit_model(model, weights, allow_partial=allow_partial).state_dict

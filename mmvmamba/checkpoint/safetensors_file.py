@@ -77,7 +77,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     if index.stat().st_size > _LONGEST_INDEX:
         raise CheckpointError(f'{index} is too long for an index')
     try:
-        places = json.loads(index.read_bytes())['weight_map']
+        places: dict[str, str] = json.loads(index.read_bytes())['weight_map']
         if places and all(isinstance(name, str) for name in places.values()):
             return places
     # RecursionError: nested lists without end.

@@ -118,7 +118,7 @@ def fit_position_table(
         return
     side = math.isqrt(table.shape[1])
     if side**2 == table.shape[1]:
-        state[key] = resize_position_grid(table, (side, side), tuple(grid))
+        state[key] = resize_position_grid(table, (side, side), grid)
         print_log(f'{key}: resized from {(side, side)} to {tuple(grid)} positions', 'current')
 
 

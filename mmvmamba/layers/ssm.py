@@ -1,6 +1,7 @@
 """Initial values of state-space parameters, the same in every Mamba."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 __all__ = ['init_dt_proj_', 'initial_A_log', 'resolve_dt_rank']
 
 
-def resolve_dt_rank(dt_rank: int | str, embed_dims: int) -> int:
+def resolve_dt_rank(dt_rank: int | Literal['auto'], embed_dims: int) -> int:
     """The rank of the step-size projection; 'auto' is a sixteenth of the width, rounded up."""
     return math.ceil(embed_dims / 16) if dt_rank == 'auto' else dt_rank
 

@@ -89,7 +89,8 @@ class Backends:
     def unavailable_reason(
         self, name: str, device: torch.device, dtype: torch.dtype, size: int
     ) -> str | None:
-        return self.module(name).unavailable_reason(device, dtype, size)
+        reason: str | None = self.module(name).unavailable_reason(device, dtype, size)
+        return reason
 
     def available(self, device: torch.device, dtype: torch.dtype, size: int) -> list[str]:
         """The names of the backends that can run, in the order in which ``auto`` prefers them."""

@@ -5,10 +5,15 @@ Importing ``mmvmamba.ops.selective_scan`` registers the formulas with
 here: softplus, the skip connection and the gate, which work on (batch, length, dim) without state.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
 __all__ = ['selective_scan_backward_flops', 'selective_scan_flops']
+
+# The counter passes the shape of each tensor in its place.
+Shape = Sequence[int]
 
 # For one channel and one state at one step: delta * A (1); its exponential, a product with log2(e)
 # and a power of two (2); delta * B and its product with u (2); the decay of the state and the sum
@@ -37,14 +42,20 @@ def register_flop_formulas() -> None:
     """Teaches torch's counter the two operators, which must exist already."""
 
     @register_flop_formula(torch.ops.mmvmamba.selective_scan)
-    def _(u_shape, delta_shape, A_shape, B_shape, C_shape, D, bias, orders_shape, *args, **kwargs):
-        return selective_scan_flops(*_sizes(u_shape, A_shape, orders_shape))
+    def _(
+        u: Shape, delta: Shape, A: Shape, B: Shape, C: Shape, D: Shape | None, bias: Shape | None,
+        orders: Shape | None, *others: object, **keywords: object,
+    ) -> int:  # fmt: skip
+        return selective_scan_flops(*_sizes(u, A, orders))
 
     @register_flop_formula(torch.ops.mmvmamba.selective_scan_backward)
-    def _(u_shape, delta_shape, A_shape, B_shape, C_shape, D, bias, orders_shape, *args, **kwargs):
-        return selective_scan_backward_flops(*_sizes(u_shape, A_shape, orders_shape))
+    def _(
+        u: Shape, delta: Shape, A: Shape, B: Shape, C: Shape, D: Shape | None, bias: Shape | None,
+        orders: Shape | None, *others: object, **keywords: object,
+    ) -> int:  # fmt: skip
+        return selective_scan_backward_flops(*_sizes(u, A, orders))
 
 
-def _sizes(u_shape, A_shape, orders_shape) -> tuple[int, int, int, int, int]:
-    batch, _, length, dim = u_shape
-    return batch, length, dim, A_shape[-1], 1 if orders_shape is None else orders_shape[0]
+def _sizes(u: Shape, A: Shape, orders: Shape | None) -> tuple[int, int, int, int, int]:
+    batch, _, length, dim = u
+    return batch, length, dim, A[-1], 1 if orders is None else orders[0]

@@ -65,10 +65,10 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
         )
         self.build_adapter(adapter, in_channels, drop_path_rate)
 
-    def block_inputs(self, tokens: Tensor, grid: Grid) -> tuple[Grid]:
-        return (grid,)
+    def block_inputs(self, tokens: Tensor, grid: Grid) -> Grid:
+        return grid
 
-    def run_blocks(self, tokens: Tensor, first: int, last: int, grid: Grid) -> Tensor:
+    def run_blocks(self, tokens: Tensor, first: int, last: int, inputs: Grid) -> Tensor:
         for layer in self.layers[first : last + 1]:
-            tokens = self.run_block(layer, tokens, grid)
+            tokens = self.run_block(layer, tokens, inputs)
         return tokens

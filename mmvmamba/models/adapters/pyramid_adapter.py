@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import build_norm2d
+from mmvmamba.models.backbones.base import BaseBackbone
 
 from .modules import (
     Interaction,
@@ -63,7 +65,7 @@ class AdapterSettings:
         Raises:
             ValueError: The dict has a key that is no setting.
         """
-        if isinstance(adapter, cls):
+        if isinstance(adapter, AdapterSettings):
             return adapter
         allowed = [field.name for field in fields(cls)]
         unknown = sorted(set(adapter or ()) - set(allowed))
@@ -88,13 +90,17 @@ class AdapterSettings:
         return [(first, first + step - 1) for first in range(0, num_layers, step)]
 
 
-class PyramidAdapter:
-    """What an adapter adds to a columnar backbone; mixed into a subclass of the backbone.
+class PyramidAdapter(BaseBackbone):
+    """What an adapter adds to a columnar backbone; put before it by a subclass of both.
 
     The modules sit beside those of the backbone, under the names of the official files. The
     backbone has ``embed_dims``, ``layers``, ``embed(image) -> (tokens, grid)``, and says with
     ``block_inputs`` and ``run_blocks`` how a part of its blocks is run.
     """
+
+    embed_dims: int
+    layers: Any  # a ModuleList, whose members torch gives no types
+    embed: Any  # the backbone's method
 
     task_only_keys = (r'(level_embed$|spm\.|interactions\.|up\.|ad_norm[1-4]\.)',)
 
@@ -121,7 +127,7 @@ class PyramidAdapter:
 
         self.level_embed = nn.Parameter(torch.randn(3, self.embed_dims))
         self.spm = SpatialPrior(in_channels, settings.conv_inplane, self.embed_dims, norm_cfg)
-        self.interactions = nn.ModuleList(
+        self.interactions: Any = nn.ModuleList(
             Interaction(
                 self.embed_dims,
                 attention=dict(
@@ -145,11 +151,11 @@ class PyramidAdapter:
         for module in (self.spm, self.interactions, self.up):
             init_adapter_weights_(module)
 
-    def block_inputs(self, tokens: Tensor, grid: Grid) -> tuple:
+    def block_inputs(self, tokens: Tensor, grid: Grid) -> Any:
         """Returns what all blocks take beside the tokens."""
         raise NotImplementedError
 
-    def run_blocks(self, tokens: Tensor, first: int, last: int, *inputs: object) -> Tensor:
+    def run_blocks(self, tokens: Tensor, first: int, last: int, inputs: Any) -> Tensor:
         """Runs the blocks from one index to another, both included, on the whole stream."""
         raise NotImplementedError
 
@@ -164,7 +170,7 @@ class PyramidAdapter:
             self.interactions, self.interaction_blocks, strict=True
         ):
             x = interaction.inject(x, c, geometry)
-            x = self.run_blocks(x, first, last, *inputs)
+            x = self.run_blocks(x, first, last, inputs)
             c = interaction.extract(c, x, geometry)
         return self.pyramid(c1, c, x, geometry)
 

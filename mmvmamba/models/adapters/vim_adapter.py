@@ -84,9 +84,10 @@ class VimAdapter(PyramidAdapter, VisionMamba):
         return orders, None if self.rope is None else self.rope(grid, num_skipped=0)
 
     def run_blocks(
-        self, hidden: Tensor, first: int, last: int, orders: Tensor, angles: Angles
+        self, tokens: Tensor, first: int, last: int, inputs: tuple[Tensor, Angles]
     ) -> Tensor:
-        residual = None
+        hidden, (orders, angles) = tokens, inputs
+        residual: Tensor | None = None
         for layer in self.layers[first : last + 1]:
             hidden, residual = turn(hidden, angles), turn(residual, angles)
             hidden, residual = self.run_block(layer, hidden, residual, orders)

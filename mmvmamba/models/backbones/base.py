@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
@@ -16,12 +17,13 @@ from mmvmamba.registry import WEIGHT_INITIALIZERS
 
 __all__ = ['FITTED', 'BaseBackbone', 'check_images', 'resolve_arch', 'resolve_out_indices']
 
+Context = AbstractContextManager[None]
 
 FITTED = 'fitted'
 """Entry of a state dict's metadata for a backbone whose part was made to fit before."""
 
 
-def check_images(x: Tensor, stem: nn.Conv2d) -> None:
+def check_images(x: Tensor, stem: nn.Module) -> None:
     """Refuses images of another number of channels than the first convolution takes."""
     if x.dim() != 4 or x.shape[1] != stem.in_channels:
         raise ValueError(
@@ -68,7 +70,7 @@ def resolve_out_indices(out_indices: int | Sequence[int], num_outputs: int) -> t
     return tuple(index % num_outputs for index in indices)
 
 
-def _recomputation_contexts(block: nn.Module) -> tuple[AbstractContextManager, ...]:
+def _recomputation_contexts(block: nn.Module) -> tuple[Context, Context]:
     return nullcontext(), _keep_batch_statistics(block)
 
 
@@ -124,6 +126,7 @@ class BaseBackbone(BaseModule):
         task_only_keys: Patterns of keys that a file of a classifier does not have, because they are
             new in detection and segmentation.
         start_settings: Arguments that say how a training starts, which a model by name has not.
+        arch_zoo: The variants; a class that is no base has it.
         stage_channels: Channels of the map of each stage (in a columnar model: block).
         out_indices: Stages whose maps are put out.
 
@@ -139,8 +142,10 @@ class BaseBackbone(BaseModule):
     head_only_keys: tuple[str, ...] = ()
     task_only_keys: tuple[str, ...] = ()
     start_settings: tuple[str, ...] = ('init_cfg',)
+    arch_zoo: dict[str, dict]
     stage_channels: tuple[int, ...]
     out_indices: tuple[int, ...]
+    init_cfg: dict | list | None
 
     def __init__(
         self,
@@ -206,7 +211,7 @@ class BaseBackbone(BaseModule):
     def init_own_weights(self) -> None:
         """Values that training starts from where they differ from those of the constructor."""
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         """The stem's modules and parameters, then those of each stage."""
         raise NotImplementedError(f'{type(self).__name__} does not say what frozen_stages counts')
 
@@ -251,7 +256,7 @@ class BaseBackbone(BaseModule):
         """
         raise NotImplementedError(f'{type(self).__name__} does not give the maps of its stages')
 
-    def run_block(self, block: nn.Module, *args: Tensor | tuple | None) -> Tensor | tuple:
+    def run_block(self, block: nn.Module, *args: Tensor | tuple | int | None) -> Any:
         """Calls a block, keeping only its inputs for the backward pass when ``with_cp`` is set."""
         if self.with_cp and self.training:
             if any(isinstance(module, _BatchNorm) for module in block.modules()):

@@ -3,8 +3,9 @@
 Maps are (N, H, W, C) throughout; convolutions see the same memory as channels-last NCHW.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ NUM_STAGES = 4
 NORM_EPS = 1e-6
 # Of the hidden map of one block. Twice to four times this is alive at once.
 CACHE_BYTES = 8 * 2**20
-ACTIVATIONS = {'gelu': F.gelu, 'silu': F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {'gelu': F.gelu, 'silu': F.silu}
 
 
 class Stem(nn.Module):
@@ -157,6 +158,9 @@ class MambaOut(BaseBackbone):
     """
 
     family = 'mambaout'
+    # ModuleLists, whose members torch gives no types.
+    downsample_layers: Any
+    stages: Any
     task_only_keys = (r'outnorm\d+\.',)
 
     # Table 1 of the paper; the rows with _rw and 'test' are timm's, with the changes of RW.
@@ -242,9 +246,10 @@ class MambaOut(BaseBackbone):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         stages = [[*pair] for pair in zip(self.downsample_layers, self.stages, strict=True)]
         return [[self.downsample_layers[0]], *stages]
 

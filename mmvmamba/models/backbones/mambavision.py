@@ -6,6 +6,7 @@ Shapes: N images, C channels, H x W pixels; W windows in all images together, L 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -198,7 +199,8 @@ class TokenStage(nn.Module):
         coins = batch if self.use_image_drop_path else None
         for block in self.blocks:
             tokens = run_block(block, tokens, coins)
-        return window_reverse(tokens, window, x.shape[2:])[:, :, :height, :width]
+        padded = (x.shape[2], x.shape[3])
+        return window_reverse(tokens, window, padded)[:, :, :height, :width]
 
 
 @MODELS.register_module()
@@ -248,6 +250,7 @@ class MambaVision(BaseBackbone):
     family = 'mambavision'
     head_only_keys = (r'norm\.',)
     task_only_keys = (r'outnorm\d+\.',)
+    levels: Any  # a ModuleList, whose members torch gives no types
 
     # Table 1 and the model cards of the release. Weights do not depend on the windows.
     # fmt: off
@@ -305,11 +308,11 @@ class MambaVision(BaseBackbone):
         for i, (width, depth) in enumerate(zip(self.stage_channels, depths, strict=True)):
             downsample = Downsample(width) if i < NUM_STAGES - 1 else nn.Identity()
             if i < 2:
-                blocks = [ConvBlock(width, next(rates), layer_scale_conv) for _ in range(depth)]
-                self.levels.append(ConvStage(blocks, downsample))
+                convs = [ConvBlock(width, next(rates), layer_scale_conv) for _ in range(depth)]
+                self.levels.append(ConvStage(convs, downsample))
                 continue
             heads, window = settings['num_heads'][i - 2], settings['window_size'][i - 2]
-            mixers = [
+            mixers: list[nn.Module] = [
                 MambaVisionMixer(width, use_mamba_dt_init=use_mamba_dt_init)
                 for _ in range(math.ceil(depth / 2))
             ]
@@ -370,7 +373,7 @@ class MambaVision(BaseBackbone):
             if isinstance(module, MambaVisionMixer) and module.use_mamba_dt_init:
                 init_dt_proj_(module.dt_proj)
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         return [[self.patch_embed], *([level] for level in self.levels)]
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:

@@ -84,7 +84,7 @@ class LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         v = x.flatten(1, 2)
         q, k = (F.elu(part) + 1 for part in self.qk(v).chunk(2, dim=-1))  # (N, L, C)
-        y = self.attend(q, k, v, tuple(x.shape[1:3])).unflatten(1, x.shape[1:3])
+        y = self.attend(q, k, v, (x.shape[1], x.shape[2])).unflatten(1, x.shape[1:3])
         return y + conv_channels_last(self.lepe, x)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]) -> Tensor:

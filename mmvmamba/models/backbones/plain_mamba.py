@@ -5,6 +5,7 @@ L = h * w, C the width of the network, E = expand * C that inside a mixer, S the
 """
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ class PlainMambaStem(nn.Module):
         # trained so.
         pad_bottom, pad_right = (-x.shape[2]) % self.half_patch, (-x.shape[3]) % self.half_patch
         x = self.projection(F.pad(x, (0, pad_right, 0, pad_bottom)))
-        return x.flatten(2).transpose(1, 2), tuple(x.shape[2:])
+        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
 
 
 class PlainMambaMixer(nn.Module):
@@ -96,7 +97,7 @@ class PlainMambaMixer(nn.Module):
         d_state: int = 16,
         d_conv: int = 7,
         expand: int = 2,
-        dt_rank: int | str = 'auto',
+        dt_rank: int | Literal['auto'] = 'auto',
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
@@ -203,6 +204,7 @@ class PlainMamba(BaseBackbone):
     family = 'plain_mamba'
     head_only_keys = (r'ln1\.',)
     task_only_keys = (r'norm_layer\d+\.',)
+    layers: Any  # a ModuleList, whose members torch gives no types
 
     # Table 1 of the paper and the released configs.
     arch_zoo = {
@@ -299,7 +301,7 @@ class PlainMamba(BaseBackbone):
     def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
         fit_position_table(state, self.position_grid)
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         return [[self.patch_embed, self.pos_embed], *([layer] for layer in self.layers)]
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
@@ -311,7 +313,8 @@ class PlainMamba(BaseBackbone):
         sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         # Floor where the stem itself rounds up: the official rule, which differs for odd sizes
         # only.
-        return tuple(-(-(side // 2) // (patch_size // 2)) for side in sides)
+        height, width = (-(-(side // 2) // (patch_size // 2)) for side in sides)
+        return height, width
 
 
 def tokens_to_map(x: Tensor, grid: Grid) -> Tensor:

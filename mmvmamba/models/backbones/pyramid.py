@@ -1,6 +1,7 @@
 """What pyramids of four stages share whose official files name their parts alike."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -38,6 +39,8 @@ class PyramidBackbone(BaseBackbone):
 
     head_only_keys = (r'norm\.',)
     task_only_keys = (r'outnorm\d+\.',)
+    patch_embed: nn.Module
+    layers: Any  # a ModuleList, whose members torch gives no types
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class PyramidBackbone(BaseBackbone):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         return [[self.patch_embed], *([stage] for stage in self.layers)]
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
@@ -102,7 +105,7 @@ class PyramidBackbone(BaseBackbone):
 
     def stage_maps(self, images: Tensor, last: int) -> list[Tensor]:
         """The stages' maps, ``(N, H, W, C)`` and without norm, up to the stage ``last``."""
-        x, maps = self.embed(images), []
+        x, maps = self.embed(images), list[Tensor]()
         for i, stage in enumerate(self.layers[: last + 1]):
             for block in stage.blocks:
                 x = self.run_block(block, x)

@@ -5,6 +5,7 @@ the width inside a mixer, R the rank of the step sizes. The state has size 1.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ class StructureAwareMixer(nn.Module):
         dt_rank: Rank R of the step-size projection, or 'auto'.
     """
 
-    def __init__(self, dim: int, dt_rank: int | str = 'auto') -> None:
+    def __init__(self, dim: int, dt_rank: int | Literal['auto'] = 'auto') -> None:
         super().__init__()
         inner, rank = EXPAND * dim, resolve_dt_rank(dt_rank, dim)
         self.split = [rank, 1, 1]

@@ -7,6 +7,7 @@ the length of the sequence of h * w patches and the class tokens, C the width of
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,8 @@ TOKEN_NAMES = {
 class StreamRMSNorm(nn.RMSNorm):
     """RMSNorm of the residual stream, computed in its precision and returned in another."""
 
-    def forward(self, stream: Tensor, dtype: torch.dtype) -> Tensor:
+    # The blocks call it with the precision that they go on in.
+    def forward(self, stream: Tensor, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
         weight = self.weight.to(stream.dtype)
         return F.rms_norm(stream, self.normalized_shape, weight, self.eps).to(dtype)
 
@@ -61,7 +63,8 @@ class StreamRMSNorm(nn.RMSNorm):
 class StreamLayerNorm(nn.LayerNorm):
     """LayerNorm of the residual stream, computed in its precision and returned in another."""
 
-    def forward(self, stream: Tensor, dtype: torch.dtype) -> Tensor:
+    # As above.
+    def forward(self, stream: Tensor, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
         weight, bias = self.weight.to(stream.dtype), self.bias.to(stream.dtype)
         return F.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(dtype)
 
@@ -142,6 +145,7 @@ class VisionMamba(BaseBackbone):
     head_only_keys = (r'cls_token', r'norm_f\.')
     # The rule by which a file of another image size was brought to the one trained at.
     start_settings = ('init_cfg', 'position_resize')
+    layers: Any  # a ModuleList, whose members torch gives no types
 
     # Released models of https://github.com/hustvl/Vim; tiny_legacy is the one of January 2024.
     arch_zoo = {
@@ -182,7 +186,9 @@ class VisionMamba(BaseBackbone):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        row = dict(class_token='middle', use_rope=False, use_divide_out=True, stride=patch_size)
+        row: dict[str, Any] = dict(
+            class_token='middle', use_rope=False, use_divide_out=True, stride=patch_size
+        )
         row.update(resolve_arch(arch, self.arch_zoo))
         self.embed_dims, num_layers = row['embed_dims'], row['num_layers']
         self.in_channels, self.patch_size = in_channels, patch_size
@@ -244,13 +250,13 @@ class VisionMamba(BaseBackbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, ``(N, L, C)``, and their grid."""
-        check_images(x, self.patch_embed.proj)
+        check_images(x, self.patch_embed[0])
         if min(x.shape[2:]) < self.patch_size:
             raise ValueError(
                 f'images must have sides of {self.patch_size} pixels or more, got {tuple(x.shape)}'
             )
         x = self.patch_embed(x)
-        grid = tuple(x.shape[2:])
+        grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2).contiguous()
         tokens = [getattr(self, name) for name in TOKEN_NAMES[self.class_token]]
         x = insert_tokens(x, tokens, class_token_places(self.class_token, x.shape[1]))
@@ -268,7 +274,8 @@ class VisionMamba(BaseBackbone):
         indices: Sequence[int],
     ) -> dict[int, Tensor]:
         """Runs the blocks one after the other; returns the tokens after some of them."""
-        residual, outputs = None, {}
+        residual: Tensor | None = None
+        outputs: dict[int, Tensor] = {}
         for i, layer in enumerate(self.layers):
             hidden, residual = turn(hidden, angles), turn(residual, angles)
             hidden, residual = self.run_block(layer, hidden, residual, orders)
@@ -285,7 +292,7 @@ class VisionMamba(BaseBackbone):
         self, hidden: Tensor, orders: Tensor, angles: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         """Runs the blocks in pairs, the second on the reversed sequence, and adds their results."""
-        residual = None
+        residual: Tensor | None = None
         for forward_layer, backward_layer in zip(self.layers[::2], self.layers[1::2], strict=True):
             hidden, residual = turn(hidden, angles), turn(residual, angles)
             flipped = hidden.flip(1), None if residual is None else residual.flip(1)
@@ -294,7 +301,7 @@ class VisionMamba(BaseBackbone):
             hidden, residual = hidden + hidden_back.flip(1), residual + residual_back.flip(1)
         return self.finish(hidden, residual)
 
-    def finish(self, hidden: Tensor, residual: Tensor) -> Tensor:
+    def finish(self, hidden: Tensor, residual: Tensor | None) -> Tensor:
         """What is returned for the last block, see ``last_layer_process``."""
         if self.last_layer_process == 'none':
             return hidden
@@ -318,7 +325,7 @@ class VisionMamba(BaseBackbone):
             return patches.mean(1)
         return patches.transpose(1, 2).unflatten(2, grid)
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         tokens = [getattr(self, name) for name in TOKEN_NAMES[self.class_token]]
         positions = [] if self.pos_embed is None else [self.pos_embed]
         return [[self.patch_embed, *tokens, *positions], *([layer] for layer in self.layers)]
@@ -350,7 +357,8 @@ class VisionMamba(BaseBackbone):
         if min(sides) < self.patch_size:
             raise ValueError(f'img_size must be {self.patch_size} or more, got {img_size}')
         # Pixels that do not fill a patch are dropped, as in the official code.
-        self.grid = tuple((side - self.patch_size) // self.stride + 1 for side in sides)
+        height, width = ((side - self.patch_size) // self.stride + 1 for side in sides)
+        self.grid: Grid = (height, width)
         projection = nn.Conv2d(self.in_channels, self.embed_dims, self.patch_size, self.stride)
         self.patch_embed = nn.Sequential(OrderedDict(proj=projection))
         names = TOKEN_NAMES[self.class_token]
@@ -364,12 +372,14 @@ class VisionMamba(BaseBackbone):
 
     @torch.no_grad()
     def _init_parameters(self) -> None:
-        projection = self.patch_embed.proj
+        projection = self.patch_embed[0]
+        assert isinstance(projection, nn.Conv2d)
         # LeCun's variance, corrected for a truncation that the official code asks for and then,
         # by its version of timm, does not get.
         fan_in = projection.weight[0].numel()
         nn.init.normal_(projection.weight, std=math.sqrt(1 / fan_in) / 0.87962566103423978)
-        nn.init.zeros_(projection.bias)
+        if projection.bias is not None:
+            nn.init.zeros_(projection.bias)
         for name in ('pos_embed', *TOKEN_NAMES[self.class_token]):
             if getattr(self, name) is not None:
                 nn.init.trunc_normal_(getattr(self, name), std=0.02)
@@ -386,7 +396,7 @@ class VisionMamba(BaseBackbone):
             for name in names:
                 del state[name]
             if table is not None:
-                places = range(len(names))
+                places = tuple(range(len(names)))
                 if self.position_resize == 'token_aware':
                     places = class_token_places(source, table.shape[1] - len(names))
                 table = remove_tokens(table, places)
@@ -437,6 +447,14 @@ def add_to_stream(hidden: Tensor, residual: Tensor | None) -> Tensor:
     """The residual stream with ``hidden`` added, in at least float32."""
     hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
     return hidden if residual is None else residual + hidden
+
+
+@overload
+def turn(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor: ...
+
+
+@overload
+def turn(x: None, angles: tuple[Tensor, Tensor] | None) -> None: ...
 
 
 def turn(x: Tensor | None, angles: tuple[Tensor, Tensor] | None) -> Tensor | None:

@@ -6,6 +6,7 @@ parameters: one for each direction (v2), or one for both.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,7 @@ class BidirectionalMamba(nn.Module):
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2,
-        dt_rank: int | str = 'auto',
+        dt_rank: int | Literal['auto'] = 'auto',
         use_divide_out: bool = True,
         use_backward_dt_init: bool = False,
         layer_scale: float | None = None,
@@ -122,12 +123,14 @@ class BidirectionalMamba(nn.Module):
         if self.scan == 'v2':
             sets.append((self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.D_b))
         convs, x_projs, dt_projs, D = zip(*sets, strict=True)
-        A_log = [self.A_log] if self.scan == 'none' else [self.A_log, self.A_b_log]
+        A_log: list[Tensor] = [self.A_log] if self.scan == 'none' else [self.A_log, self.A_b_log]
         orders = orders[: len(A_log)]
 
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        x = [causal_conv1d(x, conv.weight, conv.bias, i == 1) for i, conv in enumerate(convs)]
-        u = F.silu(torch.stack(x))  # (P, N, L, E)
+        convolved = [
+            causal_conv1d(x, conv.weight, conv.bias, i == 1) for i, conv in enumerate(convs)
+        ]
+        u = F.silu(torch.stack(convolved))  # (P, N, L, E)
         dt, B, C = project(u, x_projs).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         dt_bias = at_least_float32(torch.stack([proj.bias for proj in dt_projs]))
         y = selective_scan(

@@ -18,12 +18,15 @@ class GridRotation(nn.Module):
             official files; those of any other grid are computed when asked for.
     """
 
+    freqs_cos: Tensor
+    freqs_sin: Tensor
+
     def __init__(self, embed_dims: int, grid: tuple[int, int]) -> None:
         super().__init__()
         if embed_dims % 4:
             raise ValueError(f'embed_dims must be a multiple of 4 for rope, got {embed_dims}')
         self.embed_dims = embed_dims
-        self.grid = tuple(grid)
+        self.grid = (grid[0], grid[1])
         angles = grid_angles(embed_dims, self.grid)
         self.register_buffer('freqs_cos', angles.cos())
         self.register_buffer('freqs_sin', angles.sin())

@@ -187,9 +187,9 @@ class VisionTransformerCausal(BaseBackbone):
         if table is None or table.shape[1] == self.pos_embed.shape[1]:
             return
         patches, token = self.split_tokens(table)
-        table = {'patches': patches}
-        fit_position_table(table, self.grid, 'patches')
-        state['pos_embed'] = self._join(table['patches'], token)
+        tables = {'patches': patches}
+        fit_position_table(tables, self.grid, 'patches')
+        state['pos_embed'] = self._join(tables['patches'], token)
 
     def init_own_weights(self) -> None:
         for module in self.modules():
@@ -201,8 +201,8 @@ class VisionTransformerCausal(BaseBackbone):
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
 
-    def freezable_stages(self) -> list[list[nn.Module | nn.Parameter]]:
-        stem = [self.patch_embed, self.pos_embed]
+    def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
+        stem: list[nn.Module | nn.Parameter] = [self.patch_embed, self.pos_embed]
         if self.cls_token is not None:
             stem.append(self.cls_token)
         return [stem, *([block] for block in self.blocks)]
@@ -269,5 +269,6 @@ class VisionTransformerCausal(BaseBackbone):
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid)
         if self.out_type == 'cls_token':
+            assert token is not None, 'see _check_choices'
             return token[:, 0]
         return patches.mean(dim=1) if self.out_type == 'avg_featmap' else tokens

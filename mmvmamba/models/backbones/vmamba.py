@@ -5,7 +5,8 @@ the width inside a mixer, S the size of the state, R the rank of the step sizes,
 directions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -101,7 +102,7 @@ class CrossScanMixer(nn.Module):
         dim: int,
         ssm_ratio: float = 2.0,
         d_state: int = 1,
-        dt_rank: int | str = 'auto',
+        dt_rank: int | Literal['auto'] = 'auto',
         with_gate: bool = False,
         with_conv_bias: bool = False,
     ) -> None:
@@ -245,7 +246,8 @@ class VMamba(PyramidBackbone):
         dims, depths = settings.pop('dims'), settings.pop('depths')
         super().__init__(dims, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         with_patches = settings.pop('with_patches', False)
-        stem, downsample = conv_stem, conv_downsample
+        stem: Callable[[int, int], nn.Module] = conv_stem
+        downsample: Callable[[int, int], nn.Module] = conv_downsample
         if with_patches:
             stem, downsample = patch_stem, PatchMerging
         self.patch_embed = stem(in_channels, dims[0])

@@ -22,6 +22,11 @@ class ViTFeaturePyramid(BaseModule):
         init_cfg: Initialisation config of mmengine.
     """
 
+    fpn1: nn.Module
+    fpn2: nn.Module
+    fpn3: nn.Module
+    fpn4: nn.Module
+
     def __init__(
         self,
         in_channels: int,

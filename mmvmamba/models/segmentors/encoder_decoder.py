@@ -23,7 +23,8 @@ def window_corners(
     for side, crop, step in zip(size, crop_size, stride, strict=True):
         count = max(side - crop + step - 1, 0) // step + 1
         starts.append([max(min(i * step, side - crop), 0) for i in range(count)])
-    return product(*starts)
+    rows, columns = starts
+    return product(rows, columns)
 
 
 @MODELS.register_module()
@@ -31,7 +32,7 @@ class EncoderDecoder(MMSegEncoderDecoder):
     """As mmseg's, but in slide mode ``test_cfg['window_batch']`` (4) windows run at a time."""
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        size = inputs.shape[-2:]
+        size = (inputs.shape[-2], inputs.shape[-1])
         crop_size = tuple(min(pair) for pair in zip(self.test_cfg.crop_size, size, strict=True))
         height, width = crop_size
         corners = list(window_corners(size, self.test_cfg.crop_size, self.test_cfg.stride))

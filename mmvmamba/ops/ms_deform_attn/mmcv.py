@@ -35,9 +35,9 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, channels: int) 
 
 
 def forward(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    operators, _ = _load()
     arguments = _arguments(value, shapes, locations, weights)
-    out = operators.ms_deform_attn_forward(*arguments, im2col_step=_images(arguments))
+    step = _images(arguments)
+    out: Tensor = _operators().ms_deform_attn_forward(*arguments, im2col_step=step)
     return out.to(value.dtype)
 
 
@@ -45,11 +45,10 @@ def backward(
     value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor, grad_out: Tensor
 ) -> tuple[Tensor, ...]:
     alert_not_deterministic('the gradient of value in deformable attention by mmcv')
-    operators, _ = _load()
     arguments = _arguments(value, shapes, locations, weights)
     inputs = (arguments[0], *arguments[3:])
     grads = [torch.zeros_like(x) for x in inputs]
-    operators.ms_deform_attn_backward(
+    _operators().ms_deform_attn_backward(
         *arguments,
         grad_out.to(inputs[0].dtype).contiguous(),
         *grads,
@@ -76,6 +75,13 @@ def _images(arguments: tuple[Tensor, ...]) -> int:
     batch = len(arguments[0])
     largest = max(arguments[0][0].numel(), arguments[3][0].numel())
     return next((n for n in range(batch, 1, -1) if batch % n == 0 and n * largest < 2**31), 1)
+
+
+def _operators() -> ModuleType:
+    """The compiled operators, after ``unavailable_reason`` has found them."""
+    operators, reason = _load()
+    assert operators is not None, reason
+    return operators
 
 
 @lru_cache(maxsize=1)

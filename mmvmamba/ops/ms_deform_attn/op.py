@@ -1,6 +1,7 @@
 """``ms_deform_attn`` and the two operators, forward and backward, that PyTorch sees."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,8 @@ def ms_deform_attn(
     """
     _check_arguments(value, shapes, locations, weights)
     flat_shapes = [side for shape in shapes for side in shape]
-    return torch.ops.mmvmamba.ms_deform_attn(value, flat_shapes, locations, weights, backend)
+    out: Tensor = torch.ops.mmvmamba.ms_deform_attn(value, flat_shapes, locations, weights, backend)
+    return out
 
 
 def _check_arguments(
@@ -86,17 +88,22 @@ def _check_arguments(
 @torch.library.custom_op(
     'mmvmamba::ms_deform_attn', mutates_args=(), schema=f'({_ARGUMENTS}, str? backend) -> Tensor'
 )
-def _forward_op(value, shapes, locations, weights, backend):
+def _forward_op(
+    value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor, backend: str | None
+) -> Tensor:
     module = DEFORM_ATTN.select(backend, value.device, value.dtype, value.shape[3])
     if not (value.numel() and weights.numel()):
         return _new_out(value, locations).zero_()
     value, locations, weights = (x.contiguous() for x in (value, locations, weights))
     with torch.autocast(value.device.type, enabled=False):
-        return module.forward(value, _pairs(shapes), locations, weights)
+        out: Tensor = module.forward(value, _pairs(shapes), locations, weights)
+    return out
 
 
 @_forward_op.register_fake
-def _(value, shapes, locations, weights, backend):
+def _(
+    value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor, backend: str | None
+) -> Tensor:
     return _new_out(value, locations)
 
 
@@ -105,7 +112,14 @@ def _(value, shapes, locations, weights, backend):
     mutates_args=(),
     schema=f'({_ARGUMENTS}, Tensor grad_out, str? backend) -> (Tensor, Tensor, Tensor)',
 )
-def _backward_op(value, shapes, locations, weights, grad_out, backend):
+def _backward_op(
+    value: Tensor,
+    shapes: Sequence[int],
+    locations: Tensor,
+    weights: Tensor,
+    grad_out: Tensor,
+    backend: str | None,
+) -> tuple[Tensor, ...]:
     module = DEFORM_ATTN.select(backend, value.device, value.dtype, value.shape[3])
     if not (value.numel() and weights.numel()):
         return tuple(x.new_zeros(x.shape) for x in (value, locations, weights))
@@ -116,17 +130,24 @@ def _backward_op(value, shapes, locations, weights, grad_out, backend):
 
 
 @_backward_op.register_fake
-def _(value, shapes, locations, weights, grad_out, backend):
+def _(
+    value: Tensor,
+    shapes: Sequence[int],
+    locations: Tensor,
+    weights: Tensor,
+    grad_out: Tensor,
+    backend: str | None,
+) -> tuple[Tensor, ...]:
     return tuple(x.new_empty(x.shape) for x in (value, locations, weights))
 
 
-def _save_for_backward(ctx, inputs, output) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     value, ctx.shapes, locations, weights, backend = inputs
     ctx.backend = DEFORM_ATTN.requested_by_forward(backend, output)
     ctx.save_for_backward(value, locations, weights)
 
 
-def _backward(ctx, grad_out):
+def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     value, locations, weights = ctx.saved_tensors
     grads = torch.ops.mmvmamba.ms_deform_attn_backward(
         value, ctx.shapes, locations, weights, grad_out, ctx.backend

@@ -161,7 +161,7 @@ class _Sizes:
         self.multiple = orders is not None
         self.channels_last = channels_last
         self.sizes = dict(batch=u.shape[0], length=length, dim=dim, state=A.shape[-1])
-        if self.multiple:
+        if orders is not None:
             self.sizes['directions'] = orders.shape[0]
 
     def sequence(self) -> list[tuple[str, ...]]:

@@ -4,7 +4,7 @@ The kernel knows one direction, channels-first: orders are gathered and directio
 It is used only after a short self-test against the reference in this process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 
@@ -22,7 +22,7 @@ INSTALL_COMMAND = 'pip install mamba-ssm --no-build-isolation'
 LAYOUTS = ('mamba_ssm.ops.selective_scan_interface', 'mamba_ssm')
 
 NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
+Inputs = Sequence[Tensor | None]  # in the order of the names
 
 
 def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
@@ -39,7 +39,7 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
 def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    scan, _ = _load()
+    scan = _scan_function()
     out = args.u.new_zeros(args.batch, args.length, args.dim, dtype=torch.float32)
     last_states = []
     for order, _, inputs in _directions(args):
@@ -66,13 +66,13 @@ def backward(
     checkpoints: Tensor,
     grad_out: Tensor,
     grad_last_state: Tensor | None,
-) -> Inputs:
+) -> tuple[Tensor | None, ...]:
     if grad_last_state is not None and grad_last_state.any():
         raise RuntimeError(
             'selective scan backend mamba_ssm has no gradient of the last state; '
             "use backend='triton' or backend='torch'"
         )
-    scan, _ = _load()
+    scan = _scan_function()
     named = args._asdict()
     grads = {
         name: named[name].new_zeros(named[name].shape, dtype=torch.float32)
@@ -132,15 +132,16 @@ def _directions(args: ScanArgs) -> Iterator[tuple[Tensor | None, Tensor | None, 
 
 
 def _call(scan: Callable, args: ScanArgs, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    *inputs, D, delta_bias = inputs
-    return scan(
-        *inputs,
+    *sequences, D, delta_bias = inputs
+    results: tuple[Tensor, Tensor] = scan(
+        *sequences,
         D=D,
         z=None,
         delta_bias=delta_bias,
         delta_softplus=args.delta_softplus,
         return_last_state=True,
     )
+    return results
 
 
 def _add_at(total: Tensor, order: Tensor | None, value: Tensor) -> None:
@@ -149,6 +150,13 @@ def _add_at(total: Tensor, order: Tensor | None, value: Tensor) -> None:
         total += value
     else:
         total[:, order] += value
+
+
+def _scan_function() -> Callable:
+    """The package's function, after ``unavailable_reason`` has found it."""
+    scan, reason = _load()
+    assert scan is not None, reason
+    return scan
 
 
 @lru_cache(maxsize=1)

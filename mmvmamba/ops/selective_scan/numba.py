@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from torch import Tensor
 from mmvmamba.ops.kernel_cache import private_temporary_folder
 
 from .arguments import ScanArgs
+
+if TYPE_CHECKING:
+    from .numba_kernels import Scan
 
 __all__ = ['backward', 'forward', 'unavailable_reason']
 
@@ -74,24 +78,26 @@ def backward(
         grad_last_state = torch.empty(0)
     else:
         grad_last_state = grad_last_state.transpose(-1, -2).contiguous()
-    grad_out, grad_out_strides = _span(grad_out[:, None])
+    flat_grad_out, grad_out_strides = _span(grad_out[:, None])
     du, ddelta = (torch.zeros(scan.splits, *x.shape) for x in (args.u, args.delta))
     dB, dC = (torch.zeros(scan.splits * scan.blocks, *x.shape) for x in (args.B, args.C))
     owners = (args.batch, args.directions, scan.groups * scan.blocks)
     dA = torch.zeros(*owners, args.state, kernels.LANES)
     dD, ddelta_bias = (torch.zeros(*owners, kernels.LANES) for _ in range(2))
     _run(
-        kernels, 'backward', scan, *_flat(checkpoints), grad_out, grad_out_strides,
+        kernels, 'backward', scan, *_flat(checkpoints), flat_grad_out, grad_out_strides,
         *_flat(grad_last_state),
         *_flat(du), _step(args.u, 1), *_flat(ddelta), _step(args.delta, 1), *_flat(dA),
         *_flat(dB), _step(args.B, 1), *_flat(dC), _step(args.C, 1), *_flat(dD, ddelta_bias),
     )  # fmt: skip
     return (
-        *(_sum_first(grad).to(x.dtype) for grad, x in ((du, args.u), (ddelta, args.delta))),
+        _sum_first(du).to(args.u.dtype),
+        _sum_first(ddelta).to(args.delta.dtype),
         _unpacked(dA.sum(0).transpose(-1, -2), scan, args.A),
-        *(_sum_tasks(grad, scan.splits).to(x.dtype) for grad, x in ((dB, args.B), (dC, args.C))),
-        _unpacked(dD.sum(0), scan, args.D),
-        _unpacked(ddelta_bias.sum(0), scan, args.delta_bias),
+        _sum_tasks(dB, scan.splits).to(args.B.dtype),
+        _sum_tasks(dC, scan.splits).to(args.C.dtype),
+        None if args.D is None else _unpacked(dD.sum(0), scan, args.D),
+        None if args.delta_bias is None else _unpacked(ddelta_bias.sum(0), scan, args.delta_bias),
     )
 
 
@@ -113,7 +119,7 @@ def _kernels() -> ModuleType:
     return numba_kernels
 
 
-def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
+def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> 'Scan':
     """The arguments as the kernels take them."""
     lanes, directions, groups = kernels.LANES, args.directions, args.B.shape[3]
     if args.orders is None:
@@ -137,20 +143,20 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
     few = tasks < torch.get_num_threads() and not shared_decay
     bias = args.u.new_zeros(1, args.dim) if args.delta_bias is None else args.delta_bias
     empty = torch.empty(0)
-    tensors = {}
+    tensors: dict[str, np.ndarray | tuple[int, ...]] = {}
     for name in ('u', 'delta', 'B', 'C'):
         tensors[name], tensors[f'{name}_strides'] = _span(getattr(args, name))
     A = _packed((args.A.float() * LOG2_E).transpose(-1, -2), groups, lanes)
     D = empty if args.D is None else _packed(args.D.float(), groups, lanes)
     bias = _packed(bias.float(), groups, lanes)
-    A, D, bias = _flat(A, D, bias)
-    return kernels.Scan(
+    flat_A, flat_D, flat_bias = _flat(A, D, bias)
+    scan: Scan = kernels.Scan(
         **tensors,
-        A=A,
+        A=flat_A,
         A_step=groups * blocks * _step(args.A, 0),
-        D=D,
+        D=flat_D,
         D_step=0 if args.D is None else groups * blocks * _step(args.D, 0),
-        delta_bias=bias,
+        delta_bias=flat_bias,
         bias_step=groups * blocks * (args.delta_bias is not None and _step(args.delta_bias, 0)),
         orders=orders,
         delta_softplus=args.delta_softplus,
@@ -166,22 +172,25 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> tuple:
         group_dim=group_dim,
         state=args.state,
     )
+    return scan
 
 
-def _run(kernels: ModuleType, name: str, scan: tuple, *arguments: object) -> None:
+def _run(kernels: ModuleType, name: str, scan: 'Scan', *buffers: object) -> None:
     """Runs the kernel on the threads that torch would use; each takes tasks until none is left."""
     kernel, in_parallel, floats = (
         getattr(kernels, f'{name}_{part}') for part in ('kernel', 'in_parallel', 'workspace')
     )
     threads = min(torch.get_num_threads(), kernels.num_tasks.py_func(scan))
     workspace = torch.empty(threads, floats(scan)).numpy()
-    arguments = (np.zeros(2, np.int64), workspace, scan, *arguments)
+    arguments = (np.zeros(2, np.int64), workspace, scan, *buffers)
     openmp = _openmp() if threads > 1 and os.getpid() == _PROCESS else None
     if openmp is not None:
         in_parallel(openmp, threads, arguments)
         return
-    pool = _pool(os.getpid(), threads) if threads > 1 else None
-    others = [pool.submit(kernel, *arguments) for _ in range(1, threads)]
+    others = []
+    if threads > 1:
+        pool = _pool(os.getpid(), threads)
+        others = [pool.submit(kernel, *arguments) for _ in range(1, threads)]
     kernel(*arguments)
     for other in others:
         # One that has not begun has nothing left to do.
@@ -203,7 +212,7 @@ def _openmp() -> int | None:
     for name in ('libtorch_cpu.so', 'libtorch_cpu.dylib'):
         if (folder / name).exists():
             entry = getattr(ctypes.CDLL(str(folder / name)), 'GOMP_parallel', None)
-            return entry and ctypes.cast(entry, ctypes.c_void_p).value
+            return ctypes.cast(entry, ctypes.c_void_p).value if entry else None
     return None
 
 
@@ -257,13 +266,12 @@ def _packed(x: Tensor, groups: int, lanes: int) -> Tensor:
     x = x.detach().unflatten(-1, (groups, -1))
     if missing := -x.shape[-1] % lanes:
         x = F.pad(x, (0, missing))
-    return x.unflatten(-1, (-1, lanes)).flatten(-3, -2).movedim(-2, 1).contiguous()
+    blocks: Tensor = x.unflatten(-1, (-1, lanes)).flatten(-3, -2).movedim(-2, 1)
+    return blocks.contiguous()
 
 
-def _unpacked(x: Tensor, scan: tuple, like: Tensor | None) -> Tensor | None:
+def _unpacked(x: Tensor, scan: 'Scan', like: Tensor) -> Tensor:
     """Undoes ``_packed`` for (K, blocks, lanes[, state]), in the shape and dtype of ``like``."""
-    if like is None:
-        return None
     x = x.unflatten(1, (scan.groups, scan.blocks)).flatten(2, 3)[:, :, : scan.group_dim]
     x = x.flatten(1, 2)
     if like.shape[0] == 1:

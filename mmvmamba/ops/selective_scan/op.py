@@ -1,5 +1,7 @@
 """``selective_scan`` and the two operators, forward and backward, that PyTorch sees."""
 
+from typing import Any, Literal, overload
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,49 @@ _ARGUMENTS = (
     'Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, '
     'Tensor? orders, bool delta_softplus, bool order_all'
 )
+
+# The sum over directions, the last states, the checkpoints.
+Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: Literal[False] = False,
+    *,
+    channels_last: bool = False,
+    orders: Tensor | None = None,
+    order_all: bool = True,
+    backend: str | None = None,
+) -> Tensor: ...
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    *,
+    channels_last: bool = False,
+    orders: Tensor | None = None,
+    order_all: bool = True,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def selective_scan(
@@ -81,9 +126,10 @@ def selective_scan(
         x is not None and x.requires_grad for x in (u, delta, A, B, C, D, delta_bias)
     )
     chunk_length = chunk_length_for(u.device) if needs_grad else 0
-    out, last_state, _ = torch.ops.mmvmamba.selective_scan(
+    outputs: Outputs = torch.ops.mmvmamba.selective_scan(
         *args, backend, chunk_length, return_last_state
     )
+    out, last_state, _ = outputs
     if not channels_last:
         out = out.transpose(1, 2)
     if z is not None:
@@ -102,23 +148,26 @@ def selective_scan(
     ),
 )
 def _forward_op(
-    u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all,
-    backend, chunk_length, with_last_state,
-):  # fmt: skip
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    delta_bias: Tensor | None, orders: Tensor | None, delta_softplus: bool, order_all: bool,
+    backend: str | None, chunk_length: int, with_last_state: bool,
+) -> Outputs:  # fmt: skip
     """A backend's forward; what was not asked for is an empty tensor."""
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
     check_values(args, debug_mode())
     module = SCAN.select(backend, u.device, u.dtype, args.state)
     with torch.autocast(u.device.type, enabled=False):
         results = module.forward(args, chunk_length, with_last_state)
-    return tuple(_or_empty(x, u) for x in results)
+    out, last_state, checkpoints = (_or_empty(x, u) for x in results)
+    return out, last_state, checkpoints
 
 
 @_forward_op.register_fake
 def _(
-    u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all,
-    backend, chunk_length, with_last_state,
-):  # fmt: skip
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    delta_bias: Tensor | None, orders: Tensor | None, delta_softplus: bool, order_all: bool,
+    backend: str | None, chunk_length: int, with_last_state: bool,
+) -> Outputs:  # fmt: skip
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
     dtype, batch, directions = args.compute_dtype, args.batch, args.directions
     out = u.new_empty(batch, args.length, args.dim)
@@ -140,9 +189,11 @@ def _(
     ),
 )
 def _backward_op(
-    u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all,
-    backend, chunk_length, checkpoints, grad_out, grad_last_state,
-):  # fmt: skip
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    delta_bias: Tensor | None, orders: Tensor | None, delta_softplus: bool, order_all: bool,
+    backend: str | None, chunk_length: int, checkpoints: Tensor, grad_out: Tensor,
+    grad_last_state: Tensor | None,
+) -> tuple[Tensor, ...]:  # fmt: skip
     """A backend's backward; the gradient of an absent argument is an empty tensor."""
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
     module = SCAN.select(backend, u.device, u.dtype, args.state)
@@ -153,16 +204,18 @@ def _backward_op(
 
 @_backward_op.register_fake
 def _(
-    u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all,
-    backend, chunk_length, checkpoints, grad_out, grad_last_state,
-):  # fmt: skip
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    delta_bias: Tensor | None, orders: Tensor | None, delta_softplus: bool, order_all: bool,
+    backend: str | None, chunk_length: int, checkpoints: Tensor, grad_out: Tensor,
+    grad_last_state: Tensor | None,
+) -> tuple[Tensor, ...]:  # fmt: skip
     return tuple(
         u.new_empty(0) if x is None else x.new_empty(x.shape)
         for x in (u, delta, A, B, C, D, delta_bias)
     )
 
 
-def _save_for_backward(ctx, inputs, output) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
     (
         *tensors,
         ctx.delta_softplus,
@@ -175,7 +228,9 @@ def _save_for_backward(ctx, inputs, output) -> None:
     ctx.save_for_backward(*tensors, output[2])
 
 
-def _backward(ctx, grad_out, grad_last_state, _):
+def _backward(
+    ctx: Any, grad_out: Tensor, grad_last_state: Tensor | None, _: Tensor | None
+) -> tuple[Tensor | None, ...]:
     *tensors, checkpoints = ctx.saved_tensors
     grads = torch.ops.mmvmamba.selective_scan_backward(
         *tensors, ctx.delta_softplus, ctx.order_all, ctx.backend, ctx.chunk_length, checkpoints,

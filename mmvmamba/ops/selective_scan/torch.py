@@ -33,7 +33,7 @@ def forward(
         u, delta, B, C = steps.load(t)
         state = torch.exp(delta[..., None] * steps.A) * state + (delta * u)[..., None] * B
         y = (state * C).sum(-1)
-        if args.D is not None:
+        if steps.D is not None:
             y = y + steps.D * u
         for k in range(args.directions):
             out[:, steps.token(k, t)] += y[:, k]
@@ -75,7 +75,7 @@ def backward(
             dexponent = carry * states[-1]  # of delta * A
             dinput = (dstate * B).sum(-1)  # of delta * u
             du = delta * dinput
-            if args.D is not None:
+            if steps.D is not None:
                 du = du + steps.D * dy
                 sums.dD += (dy * u).sum(0)
             ddelta = (dexponent * steps.A).sum(-1) + u * dinput
@@ -158,9 +158,7 @@ class _Gradients:
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         args = self.args
 
-        def shaped(total: Tensor, argument: Tensor | None) -> Tensor | None:
-            if argument is None:
-                return None
+        def shaped(total: Tensor, argument: Tensor) -> Tensor:
             if argument.shape[0] == 1 and total.shape[0] > 1:
                 total = total.sum(0, keepdim=True)
             return total.to(argument.dtype)
@@ -171,8 +169,8 @@ class _Gradients:
             shaped(self.dA, args.A),
             self.dB.to(args.B.dtype),
             self.dC.to(args.C.dtype),
-            shaped(self.dD, args.D),
-            shaped(self.ddelta_bias, args.delta_bias),
+            None if args.D is None else shaped(self.dD, args.D),
+            None if args.delta_bias is None else shaped(self.ddelta_bias, args.delta_bias),
         )
 
 

@@ -135,8 +135,8 @@ def backward(
         _to_shape(grad_A.sum((0, 2)), args.A, axis=0),
         _to_shape(grad_B.sum(0), args.B),
         _to_shape(grad_C.sum(0), args.C),
-        None if grad_D is None else _to_shape(grad_D.sum((0, 2)), args.D, axis=0),
-        None if grad_bias is None else _to_shape(grad_bias.sum((0, 2)), args.delta_bias, axis=0),
+        _vector_gradient(grad_D, args.D),
+        _vector_gradient(grad_bias, args.delta_bias),
     )
 
 
@@ -174,8 +174,7 @@ def _carry(
     shape = (batch, directions, plan.segments - 1, dim)
     states = args.u.new_empty(*shape, state, dtype=torch.float32)
     sums = args.u.new_empty(shape, dtype=torch.float32)
-    shape = (batch, directions, plan.segments, dim, state)
-    carried = args.u.new_empty(shape, dtype=torch.float32)
+    carried = args.u.new_empty(batch, directions, plan.segments, dim, state, dtype=torch.float32)
     width, steps, warps = FORWARD_CONFIGS[0]
     dims = _dims(args, width)
     programs = batch * directions * (plan.segments - 1) * plan.groups
@@ -270,6 +269,13 @@ def _to_shape(total: Tensor, like: Tensor, axis: int = 1) -> Tensor:
     if like.shape[axis] == 1 and total.shape[axis] > 1:
         total = total.sum(axis, keepdim=True)
     return total.to(like.dtype)
+
+
+def _vector_gradient(total: Tensor | None, like: Tensor | None) -> Tensor | None:
+    """Adds up what batch elements and segments have of the gradient of D or of the bias."""
+    if total is None or like is None:
+        return None
+    return _to_shape(total.sum((0, 2)), like, axis=0)
 
 
 def _sum_directions(out: Tensor) -> Tensor:
