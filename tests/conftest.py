@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 # Provides what mmdet and mmseg need of mmcv, whose imports sort before ours in test modules.
@@ -19,3 +20,10 @@ def own_default_scope():
     """Lets no test look names up in the scope that another one left."""
     yield
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def own_logger():
+    """Lets no test log to the stream, closed by now, that was captured for another one."""
+    yield
+    MMLogger._instance_dict.clear()

@@ -19,7 +19,7 @@ register_family(
                 'official',
                 marks=_MARKS,
                 renames=(
-                    (r'(patch_embed\.|layers\.|norm\.)', r'backbone.\1'),
+                    (r'(patch_embed\.|layers\.\d+\.|norm\.)', r'backbone.\1'),
                     (r'norm(\d)\.', r'backbone.outnorm\1.'),
                     (r'head\.', 'head.fc.'),
                 ),

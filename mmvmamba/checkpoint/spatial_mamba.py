@@ -14,7 +14,7 @@ register_family(
                 'official',
                 marks=_MARKS,
                 renames=(
-                    (r'(patch_embed\.|layers\.|norm\.|outnorm\d\.)', r'backbone.\1'),
+                    (r'(patch_embed\.|layers\.\d+\.|norm\.|outnorm\d\.)', r'backbone.\1'),
                     (r'head\.', 'head.fc.'),
                 ),
             ),

@@ -14,7 +14,7 @@ register_family(
                 'official',
                 marks=_MARKS,
                 renames=(
-                    (r'(patch_embed\.|layers\.|outnorm\d\.)', r'backbone.\1'),
+                    (r'(patch_embed\.|layers\.\d+\.|outnorm\d\.)', r'backbone.\1'),
                     (r'classifier\.norm\.', 'backbone.norm.'),
                     (r'classifier\.head\.', 'head.fc.'),
                 ),

@@ -11,7 +11,7 @@ from mmvmamba.checkpoint import Converted
 def weights_of(name, num_classes=1000):
     with torch.device('meta'):
         model = build_classifier(model_config(name, num_classes))
-    return Converted(model.state_dict(), MODEL_TABLE[name].family, 'openmmlab')
+    return Converted(model.state_dict(), MODEL_TABLE[name].family, 'openmmlab', source='a file')
 
 
 @pytest.mark.parametrize(
