@@ -18,7 +18,9 @@ from torch import Tensor, nn
 __all__ = [
     'TOLERANCES',
     'GoldenCase',
+    'allowed_half_error',
     'assert_close',
+    'assert_half_close',
     'fill_state_dict',
     'load_filled',
     'make_input',
@@ -69,6 +71,30 @@ def assert_close(
     error = max_relative_error(actual, expected)
     if error > tolerance:
         raise AssertionError(f'{name}: relative error {error:.3g} is above {tolerance:.3g}')
+
+
+def allowed_half_error(plain: Tensor, expected: Tensor) -> float:
+    """Twice the largest error of plain PyTorch in the same precision."""
+    allowed = 2 * (plain.double() - expected.double()).abs().max()
+    if plain.dtype == torch.float32:
+        # It has no rounding to half to be compared with.
+        allowed = allowed + TOLERANCES[torch.float32] * expected.abs().max()
+    return allowed.item()
+
+
+def assert_half_close(actual: Tensor, plain: Tensor, expected: Tensor, name: str) -> None:
+    """Fails where half precision errs more than twice as much as plain PyTorch in it does."""
+    if (actual.dtype, actual.shape) != (plain.dtype, expected.shape):
+        raise AssertionError(
+            f'{name}: expected {plain.dtype} of shape {tuple(expected.shape)}, '
+            f'got {actual.dtype} of shape {tuple(actual.shape)}'
+        )
+    error = (actual.double() - expected.double()).abs().max().item()
+    allowed = allowed_half_error(plain, expected)
+    if not error <= allowed:
+        raise AssertionError(
+            f'{name}: error {error:.3g} is above {allowed:.3g}, twice that of plain PyTorch'
+        )
 
 
 class GoldenCase:

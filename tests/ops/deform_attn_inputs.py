@@ -3,6 +3,7 @@
 import torch
 
 from mmvmamba.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_ref
+from mmvmamba.testing import assert_close, assert_half_close
 
 # name: batch, queries, heads, channels, points, shapes of the levels. Sizes nobody would pick.
 CASES = {
@@ -30,6 +31,14 @@ def make_deform_attn_inputs(
     return {name: x.to(device, dtype) for name, x in inputs.items()}
 
 
+def make_half_inputs(case, half, device='cpu'):
+    """As ``make_deform_attn_inputs``, without what lies far outside: it is infinite in float16,
+    where plain PyTorch gives NaN."""
+    inputs = make_deform_attn_inputs(*case, device=device)
+    inputs['locations'] = inputs['locations'].clamp(-2, 3)
+    return {name: x.to(half) for name, x in inputs.items()}
+
+
 def run_with_grads(attend, inputs):
     """The output and the gradients of all inputs."""
     leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
@@ -54,6 +63,37 @@ def reference(shapes):
         return ms_deform_attn_ref(value, shapes, locations, weights)
 
     return attend
+
+
+def compare(case, backend, inputs):
+    """Fails where a backend differs from the reference in float64, gradients included."""
+    got = run_with_grads(fast(case[-1], backend), inputs)
+    assert_same(got, run_with_grads(reference(case[-1]), to_double(inputs)))
+
+
+def compare_half(case, backend, inputs):
+    """Fails where a backend errs more than twice as much as the reference in half precision."""
+    got = run_with_grads(fast(case[-1], backend), inputs)
+    plain = run_with_grads(reference(case[-1]), inputs)
+    want = run_with_grads(reference(case[-1]), to_double(inputs))
+    for name in want:
+        assert_half_close(got[name], plain[name], want[name], name)
+
+
+def compare_half_values(case, backend, inputs, half):
+    """Fails where a backend does not sum values in half precision in float32."""
+    inputs = {**inputs, 'value': inputs['value'].to(half)}
+    got = run_with_grads(fast(case[-1], backend), inputs)
+    want = run_with_grads(reference(case[-1]), to_double(inputs))
+    assert [x.dtype for x in got.values()] == [half, half, torch.float32, torch.float32]
+    # A rounding of the result, which is also that of the gradient that comes back.
+    assert_same(got, want, tolerance=torch.finfo(half).eps)
+
+
+def assert_same(got, want, tolerance=None):
+    for name in want:
+        assert got[name].shape == want[name].shape, name
+        assert_close(got[name], want[name], name, tolerance)
 
 
 def to_double(inputs):

@@ -13,6 +13,7 @@ from mmvmamba.ops.selective_scan import dispatch
 from mmvmamba.ops.selective_scan import triton as backend
 from tests.ops.interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
 from tests.ops.scan_inputs import (
+    PLAIN_MAMBA,
     fast_scan,
     make_scan_inputs,
     reference_scan,
@@ -20,7 +21,6 @@ from tests.ops.scan_inputs import (
     to_double,
 )
 
-PLAIN_MAMBA = dict(directions=4, shared=('u', 'delta', 'A', 'C', 'D', 'delta_bias'))
 SOFTPLUS = dict(delta_softplus=True)
 
 # name: (batch, length, dim, state), inputs, options.

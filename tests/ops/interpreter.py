@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from mmvmamba.testing import TOLERANCES
+from mmvmamba.testing import allowed_half_error
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,15 +59,11 @@ def error_by_allowed(got, plain, want):
     assert got.shape == want.shape
     if not torch.isfinite(got).all():
         return float('inf')
-    found, of_plain = ((x.double() - want).abs().max() for x in (got, plain))
-    allowed = 2 * of_plain
+    found, allowed = (got.double() - want).abs().max(), allowed_half_error(plain, want)
     if got.dtype == torch.bfloat16:
         # The interpreter rounds to bfloat16 towards zero, which errs twice as much as a GPU does.
         allowed = 2 * allowed
-    if got.dtype == torch.float32:
-        # It has no rounding to half to be compared with.
-        allowed = allowed + TOLERANCES[torch.float32] * want.abs().max()
-    return float(found / allowed.clamp_min(1e-30))
+    return float(found / max(allowed, 1e-30))
 
 
 def strided(x):

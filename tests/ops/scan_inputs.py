@@ -5,15 +5,35 @@ import torch.nn.functional as F
 
 from mmvmamba.ops.selective_scan import selective_scan, selective_scan_ref
 from mmvmamba.ops.selective_scan.arguments import canonical_arguments
+from mmvmamba.testing import assert_close, assert_half_close
 
 # What carries an axis of directions, unless it is shared.
 PER_DIRECTION = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
 HALF = ('u', 'delta', 'B', 'C', 'z')
+# Their kernels have no gradient of the last state.
+WITHOUT_STATE_GRAD = ('mamba_ssm',)
+
+# Sizes that nobody would pick for speed: batch, length, dim, state.
+SHAPES = [(2, 1, 5, 1), (1, 2, 130, 8), (2, 63, 6, 16), (1, 196, 65, 32), (1, 1025, 3, 8)]
+
+# What the families pass, and mixtures of it.
+PLAIN_MAMBA = dict(directions=4, shared=('u', 'delta', 'A', 'C', 'D', 'delta_bias'))
+DIRECTIONS = {
+    'one reordered': dict(directions=1),
+    'plain_mamba': PLAIN_MAMBA,
+    'vim': dict(directions=2, shared=('u',)),
+    'vmamba': dict(directions=4, shared=('u',), groups=2),
+    'everything its own': dict(directions=3),
+    'everything shared': dict(directions=3, shared=PER_DIRECTION),
+    'own step sizes': dict(directions=3, shared=('u', 'A', 'B')),
+    'own state matrix': dict(directions=2, shared=('u', 'delta', 'B', 'C', 'D', 'delta_bias')),
+    'own bias': dict(directions=2, shared=('u', 'delta', 'A', 'C', 'D')),
+}
 
 
 def make_scan_inputs(
     batch, length, dim, state, directions=0, groups=0, shared=(), without=(), dtype=torch.float32,
-    half=None,
+    half=None, device='cpu',
 ):  # fmt: skip
     """Keyword arguments of ``selective_scan``, channels-last; ``directions`` 0 means no orders."""
     generator = torch.Generator().manual_seed(length * 1000 + dim)
@@ -42,7 +62,8 @@ def make_scan_inputs(
     if directions:
         orders = [torch.randperm(length, generator=generator) for _ in range(directions)]
         inputs['orders'] = torch.stack(orders)
-    return inputs
+    # Drawn on the CPU: the same numbers on every device.
+    return {name: x.to(device) for name, x in inputs.items()}
 
 
 def reference_scan(
@@ -59,7 +80,7 @@ def reference_scan(
     return out, last_state if orders is not None else last_state[:, 0]
 
 
-def run_with_grads(scan, inputs, **options):
+def run_with_grads(scan, inputs, state_grad=True, **options):
     """The output, the last states and the gradient of every floating-point input."""
     leaves = {
         name: x.detach().requires_grad_() if x.is_floating_point() else x
@@ -67,7 +88,9 @@ def run_with_grads(scan, inputs, **options):
     }
     out, last_state = scan(**leaves, **options)
     # Weights that differ from place to place, so that no gradient is right by symmetry.
-    loss = (out.double() * _weights(out)).sum() + (last_state.double() * _weights(last_state)).sum()
+    loss = (out.double() * _weights(out)).sum()
+    if state_grad:
+        loss = loss + (last_state.double() * _weights(last_state)).sum()
     differentiable = {name: x for name, x in leaves.items() if x.requires_grad}
     grads = torch.autograd.grad(loss, list(differentiable.values()))
     results = {f'd{name}': grad for name, grad in zip(differentiable, grads, strict=True)}
@@ -81,6 +104,29 @@ def fast_scan(backend):
         return selective_scan(**inputs, channels_last=True, return_last_state=True, backend=backend)
 
     return scan
+
+
+def compare(backend, inputs, tolerance=None, **options):
+    """Fails where a backend differs from the reference in float64, gradients included."""
+    options['state_grad'] = backend not in WITHOUT_STATE_GRAD
+    got = run_with_grads(fast_scan(backend), inputs, **options)
+    want = run_with_grads(reference_scan, to_double(inputs), **options)
+    assert got.keys() == want.keys()
+    for name in want:
+        assert got[name].shape == want[name].shape, name
+        if name.startswith('d'):
+            assert got[name].dtype == inputs[name[1:]].dtype, name
+        assert_close(got[name], want[name], name, tolerance)
+
+
+def compare_half(backend, inputs, **options):
+    """Fails where a backend errs more than twice as much as the reference in half precision."""
+    options['state_grad'] = backend not in WITHOUT_STATE_GRAD
+    got = run_with_grads(fast_scan(backend), inputs, **options)
+    plain = run_with_grads(reference_scan, inputs, **options)
+    want = run_with_grads(reference_scan, to_double(inputs), **options)
+    for name in want:
+        assert_half_close(got[name], plain[name], want[name], name)
 
 
 def to_double(inputs):

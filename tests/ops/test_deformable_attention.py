@@ -16,11 +16,15 @@ from mmvmamba.ops.ms_deform_attn import (
     ms_deform_attn_ref,
 )
 from mmvmamba.ops.ms_deform_attn import torch as torch_backend
-from mmvmamba.testing import assert_close
 from tests.ops.deform_attn_inputs import (
     CASES,
+    assert_same,
+    compare,
+    compare_half,
+    compare_half_values,
     fast,
     make_deform_attn_inputs,
+    make_half_inputs,
     reference,
     run_with_grads,
     to_double,
@@ -64,47 +68,23 @@ def compiled_mmcv(monkeypatch):
     mmcv._self_test.cache_clear()
 
 
-def assert_same(got, want, tolerance=None):
-    for name in want:
-        assert got[name].shape == want[name].shape, name
-        assert_close(got[name], want[name], name, tolerance)
-
-
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_matches_reference(backend, case, dtype):
-    shapes = CASES[case][-1]
-    inputs = make_deform_attn_inputs(*CASES[case], dtype=dtype)
-    got = run_with_grads(fast(shapes, backend), inputs)
-    assert_same(got, run_with_grads(reference(shapes), to_double(inputs)))
+    compare(CASES[case], backend, make_deform_attn_inputs(*CASES[case], dtype=dtype))
 
 
 @pytest.mark.parametrize('half', [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_half_precision_errs_at_most_twice_as_much_as_plain_pytorch(backend, half):
-    inputs = make_deform_attn_inputs(*SMALL)
-    inputs['locations'] = inputs['locations'].clamp(-2, 3)
-    inputs = {name: x.to(half) for name, x in inputs.items()}
-    got = run_with_grads(fast(SHAPES, backend), inputs)
-    plain = run_with_grads(reference(SHAPES), inputs)
-    want = run_with_grads(reference(SHAPES), to_double(inputs))
-    for name in want:
-        assert got[name].dtype == half
-        error, allowed = ((x[name].double() - want[name]).abs().max() for x in (got, plain))
-        assert error <= 2 * allowed, name
+    compare_half(SMALL, backend, make_half_inputs(SMALL, half))
 
 
 @pytest.mark.parametrize('half', [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_half_values_are_summed_in_float32(backend, half):
-    inputs = make_deform_attn_inputs(*SMALL)
-    inputs['value'] = inputs['value'].to(half)
-    got = run_with_grads(fast(SHAPES, backend), inputs)
-    want = run_with_grads(reference(SHAPES), to_double(inputs))
-    assert [got[name].dtype for name in got] == [half, half, torch.float32, torch.float32]
-    # A rounding of the result, which is also that of the gradient that comes back.
-    assert_same(got, want, tolerance=torch.finfo(half).eps)
+    compare_half_values(SMALL, backend, make_deform_attn_inputs(*SMALL), half)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from mmvmamba.ops.selective_scan import available_backends, selective_scan
-from mmvmamba.testing import TOLERANCES, assert_close
+from mmvmamba.testing import assert_close
 from tests.ops.scan_inputs import (
-    PER_DIRECTION,
+    DIRECTIONS,
+    PLAIN_MAMBA,
+    SHAPES,
+    compare,
+    compare_half,
     fast_scan,
     make_scan_inputs,
     reference_scan,
@@ -17,34 +21,6 @@ from tests.ops.scan_inputs import (
 )
 
 BACKENDS = available_backends('cpu', torch.float32)
-
-# Sizes that nobody would pick for speed: batch, length, dim, state.
-SHAPES = [(2, 1, 5, 1), (1, 2, 130, 8), (2, 63, 6, 16), (1, 196, 65, 32), (1, 1025, 3, 8)]
-
-# What the families pass, and mixtures of it.
-PLAIN_MAMBA = dict(directions=4, shared=('u', 'delta', 'A', 'C', 'D', 'delta_bias'))
-DIRECTIONS = {
-    'one reordered': dict(directions=1),
-    'plain_mamba': PLAIN_MAMBA,
-    'vim': dict(directions=2, shared=('u',)),
-    'vmamba': dict(directions=4, shared=('u',), groups=2),
-    'everything its own': dict(directions=3),
-    'everything shared': dict(directions=3, shared=PER_DIRECTION),
-    'own step sizes': dict(directions=3, shared=('u', 'A', 'B')),
-    'own state matrix': dict(directions=2, shared=('u', 'delta', 'B', 'C', 'D', 'delta_bias')),
-    'own bias': dict(directions=2, shared=('u', 'delta', 'A', 'C', 'D')),
-}
-
-
-def compare(backend, inputs, tolerance=None, **options):
-    got = run_with_grads(fast_scan(backend), inputs, **options)
-    want = run_with_grads(reference_scan, to_double(inputs), **options)
-    assert got.keys() == want.keys()
-    for name in want:
-        assert got[name].shape == want[name].shape, name
-        if name.startswith('d'):
-            assert got[name].dtype == inputs[name[1:]].dtype, name
-        assert_close(got[name], want[name], name, tolerance)
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
@@ -174,16 +150,7 @@ def test_expanded_inputs_and_gradients(backend):
 @pytest.mark.parametrize('half', [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_half_precision_errs_at_most_twice_as_much_as_plain_pytorch(backend, half):
-    inputs = make_scan_inputs(2, 63, 66, 16, half=half)
-    got = run_with_grads(fast_scan(backend), inputs, delta_softplus=True)
-    plain = run_with_grads(reference_scan, inputs, delta_softplus=True)
-    want = run_with_grads(reference_scan, to_double(inputs), delta_softplus=True)
-    for name in want:
-        assert got[name].dtype == plain[name].dtype, name
-        error, allowed = ((x[name].double() - want[name]).abs().max() for x in (got, plain))
-        # A float32 result has no rounding to half to be compared with.
-        floor = TOLERANCES[torch.float32] * want[name].abs().max()
-        assert error <= 2 * allowed + (floor if got[name].dtype == torch.float32 else 0), name
+    compare_half(backend, make_scan_inputs(2, 63, 66, 16, half=half), delta_softplus=True)
 
 
 @pytest.mark.parametrize('name', ['u', 'delta', 'B', 'C'])
