@@ -89,7 +89,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
         hidden, (orders, angles) = tokens, inputs
         residual: Tensor | None = None
         for layer in self.layers[first : last + 1]:
-            hidden, residual = turn(hidden, angles), turn(residual, angles)
+            hidden, residual = turn(hidden, residual, angles)
             hidden, residual = self.run_block(layer, hidden, residual, orders)
         return add_to_stream(self.drop_path_after(last)(hidden), residual).to(hidden.dtype)
 

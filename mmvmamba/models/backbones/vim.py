@@ -7,7 +7,7 @@ the length of the sequence of h * w patches and the class tokens, C the width of
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -277,7 +277,7 @@ class VisionMamba(BaseBackbone):
         residual: Tensor | None = None
         outputs: dict[int, Tensor] = {}
         for i, layer in enumerate(self.layers):
-            hidden, residual = turn(hidden, angles), turn(residual, angles)
+            hidden, residual = turn(hidden, residual, angles)
             hidden, residual = self.run_block(layer, hidden, residual, orders)
             if self.feature == 'hidden' and i in indices:
                 outputs[i] = hidden
@@ -294,7 +294,7 @@ class VisionMamba(BaseBackbone):
         """Runs the blocks in pairs, the second on the reversed sequence, and adds their results."""
         residual: Tensor | None = None
         for forward_layer, backward_layer in zip(self.layers[::2], self.layers[1::2], strict=True):
-            hidden, residual = turn(hidden, angles), turn(residual, angles)
+            hidden, residual = turn(hidden, residual, angles)
             flipped = hidden.flip(1), None if residual is None else residual.flip(1)
             hidden, residual = self.run_block(forward_layer, hidden, residual, orders)
             hidden_back, residual_back = self.run_block(backward_layer, *flipped, orders)
@@ -449,13 +449,11 @@ def add_to_stream(hidden: Tensor, residual: Tensor | None) -> Tensor:
     return hidden if residual is None else residual + hidden
 
 
-@overload
-def turn(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor: ...
-
-
-@overload
-def turn(x: None, angles: tuple[Tensor, Tensor] | None) -> None: ...
-
-
-def turn(x: Tensor | None, angles: tuple[Tensor, Tensor] | None) -> Tensor | None:
-    return x if x is None or angles is None else rotate_pairs(x, *angles)
+def turn(
+    hidden: Tensor, residual: Tensor | None, angles: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Turns by each patch's position what a block is to take; without angles it stays as it is."""
+    if angles is None:
+        return hidden, residual
+    turned = None if residual is None else rotate_pairs(residual, *angles)
+    return rotate_pairs(hidden, *angles), turned
