@@ -9,7 +9,15 @@ from mmvmamba import get_model
 from mmvmamba.apis import model_config
 from mmvmamba.checkpoint import CheckpointError
 from mmvmamba.models.adapters import PlainMambaAdapter, VimAdapter
-from mmvmamba.models.backbones import MambaOut, MambaVision, PlainMamba, VisionMamba
+from mmvmamba.models.backbones import (
+    MILA,
+    MambaOut,
+    MambaVision,
+    PlainMamba,
+    SpatialMamba,
+    VisionMamba,
+    VMamba,
+)
 from tests.official_files import golden, model_of, state_of, write_official
 
 CASES = [
@@ -18,6 +26,10 @@ CASES = [
     ('mambavision', 'small_a_64x64'),
     ('mambaout', 'micro_64x64'),
     ('mambaout', 'timm_test_mambaout_64x64'),
+    ('vmamba', 'micro_64x64'),
+    ('vmamba', 'micro_v0_64x48'),
+    ('spatial_mamba', 'micro_64x64'),
+    ('mila', 'micro_64x64'),
 ]
 DOWNSTREAM = dict(final_norm=False, out_norm='LN2d')
 each_family = pytest.mark.parametrize(('family', 'name'), CASES)
@@ -71,6 +83,9 @@ def test_pretrained_backbone_takes_an_official_file(family, name, prefix, tmp_pa
         ('mambavision', 'small_a_64x64', DOWNSTREAM, 'norm.', 'outnorm3'),
         ('mambaout', 'micro_64x64', dict(out_norm='LN2d'), 'neck.*', 'outnorm3'),
         ('plain_mamba', 'tiny_cls_64x64', dict(final_norm=False), 'ln1.', None),
+        ('vmamba', 'micro_64x64', DOWNSTREAM, 'norm.', 'outnorm3'),
+        ('spatial_mamba', 'micro_64x64', DOWNSTREAM, 'norm.', 'outnorm3'),
+        ('mila', 'micro_64x64', DOWNSTREAM, 'norm.', 'outnorm3'),
         ('plain_mamba', 'tiny_cls_64x64', dict(out_indices=(0, 2)), 'head.*', 'norm_layer0'),
     ],
 )
@@ -155,13 +170,44 @@ def test_backbone_somewhere_else_is_found_by_its_prefix(tmp_path):
     assert torch.equal(backbone.pos_embed, state['student.backbone.pos_embed'])
 
 
-@pytest.mark.parametrize('backbone', [PlainMamba, VisionMamba, MambaVision, MambaOut])
+@pytest.mark.parametrize(
+    'backbone',
+    [PlainMamba, VisionMamba, MambaVision, MambaOut, VMamba, SpatialMamba, MILA],
+)
 def test_file_of_another_family_is_refused(backbone, tmp_path):
     family, name = CASES[0] if backbone is not PlainMamba else CASES[1]
     _, path = official_file(tmp_path, family, name)
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
     with pytest.raises(CheckpointError, match=rf'{path.name} holds {family} weights'):
         backbone(init_cfg=init_cfg).init_weights()
+
+
+@pytest.mark.parametrize('family', ['vmamba', 'spatial_mamba', 'mila'])
+def test_file_of_a_pyramid_is_refused_by_the_others(family, tmp_path):
+    _, path = official_file(tmp_path, family, 'micro_64x64')
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    for backbone in {VMamba, SpatialMamba, MILA, MambaOut}:
+        if backbone.family != family:
+            with pytest.raises(CheckpointError, match=rf'{path.name} holds {family} weights'):
+                backbone(init_cfg=init_cfg).init_weights()
+
+
+@pytest.mark.parametrize('family', ['vmamba', 'spatial_mamba', 'mila'])
+def test_norms_of_outputs_are_new_after_a_classification_file(family, tmp_path):
+    case, path = official_file(tmp_path, family, 'micro_64x64')
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    changes = dict(DOWNSTREAM, out_indices=(0, 1, 2, 3))
+    backbone = build(backbone_config(case, init_cfg=init_cfg, **changes)[0])
+    backbone.init_weights()
+    state, official = backbone.state_dict(), state_of(case)
+    assert not any(key.startswith(('norm.', 'head.')) for key in state)
+    for i in range(4):
+        assert (state[f'outnorm{i}.weight'] == 1).all()
+        assert (state[f'outnorm{i}.bias'] == 0).all()
+    taken = {key for key in state if not key.startswith('outnorm')}
+    assert taken <= set(official)
+    for key in taken:
+        assert torch.equal(state[key], official[key].view_as(state[key])), key
 
 
 @pytest.mark.parametrize(('family', 'name'), CASES[:4])

@@ -245,6 +245,13 @@ def test_averaged_weights_are_taken_on_request(tmp_path):
         ('plain_mamba', 'tiny_cls_75x101'),
         ('plain_mamba', 'l1_cls_224'),
         pytest.param('plain_mamba', 'l2_cls_224', marks=slow),
+        ('vmamba', 'micro_75x61'),
+        ('vmamba', 'micro_v0_72x52'),
+        pytest.param('vmamba', 'tiny_s1l8_224x224', marks=slow),
+        ('spatial_mamba', 'micro_75x61'),
+        pytest.param('spatial_mamba', 'tiny_224x224', marks=slow),
+        ('mila', 'micro_75x61'),
+        pytest.param('mila', 'tiny_225x190', marks=slow),
     ],
 )
 def test_feature_extractor_gives_official_features(family, name, tmp_path):
@@ -259,11 +266,9 @@ def test_feature_extractor_gives_official_features(family, name, tmp_path):
     # timm's cases have no pooled vector.
     if 'pooled' in case.arrays:
         case.check('pooled', pooled)
-    names = dict(
-        mambavision=[f'feature{i}' for i in range(4)],
-        mambaout=[f'stage{i}' for i in range(1, 5)],
-        plain_mamba=['tokens'],
-    )[family]
+    stages = [f'stage{i}' for i in range(1, 5)]
+    others = dict(mambavision=[f'feature{i}' for i in range(4)], plain_mamba=['tokens'])
+    names = others.get(family, stages)
     for feature, value in zip(names, maps, strict=True):
         case.check(feature, value.flatten(2).mT if family == 'plain_mamba' else value)
 
