@@ -1,6 +1,7 @@
 """Vision-Mamba backbones for classification, detection and segmentation from config files."""
 
 import importlib
+from typing import Any
 
 from .compat import prepare_stack
 from .compat.late_import import when_imported
@@ -35,7 +36,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(importlib.import_module(_HOMES.get(name, 'mmvmamba.apis')), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -52,12 +52,12 @@ def classify(
         )
     if topk < 1:
         raise ValueError(f'topk must be 1 or more, got {topk}')
-    is_single = not isinstance(images, list | tuple)
-    batch = [preprocessing(open_image(image)) for image in ([images] if is_single else images)]
+    several = images if isinstance(images, list | tuple) else [images]
+    batch = [preprocessing(open_image(image)) for image in several]
     scores = _scores(model, batch, device)
     names = (getattr(model, '_dataset_meta', None) or {}).get('classes')
     results = [_best(row, min(topk, len(row)), names) for row in scores]
-    return results[0] if is_single else results
+    return results if several is images else results[0]
 
 
 @torch.no_grad()

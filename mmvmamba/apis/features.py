@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from mmvmamba.models.backbones.base import resolve_out_indices
 from .model_table import find_model
 from .models import get_model
 from .task_models import task_configs
+
+if TYPE_CHECKING:
+    from mmpretrain.models import ImageClassifier
 
 __all__ = ['FeatureExtractor', 'get_feature_extractor']
 
@@ -61,7 +65,9 @@ class FeatureExtractor(nn.Module):
         out_indices: See ``get_feature_extractor``.
     """
 
-    def __init__(self, model: nn.Module, out_indices: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self, model: 'ImageClassifier', out_indices: int | Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.backbone, self.neck = model.backbone, model.neck
         count = len(self.backbone.stage_channels)

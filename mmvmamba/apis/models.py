@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.config import Config
@@ -21,6 +22,9 @@ from mmvmamba.registry import MODELS
 from .model_table import MODEL_TABLE, ModelInfo, find_model
 from .preprocess import MEAN, STD, Preprocessing
 from .task_models import TASK_WEIGHTS, TASKS, build_task_model, task_configs
+
+if TYPE_CHECKING:
+    from mmpretrain.models import ImageClassifier
 
 __all__ = ['build_classifier', 'create_model', 'get_model', 'list_models', 'model_config']
 
@@ -38,7 +42,7 @@ def list_models(
     allowed = ('classification', *TASKS)
     if task is not None and task not in allowed:
         raise ValueError(f'task must be one of {list(allowed)} or None, got {task!r}')
-    has_weights = {}
+    has_weights: dict[str, bool] = {}
     if task in (None, 'classification'):
         has_weights |= {row.name: row.weights is not None for row in MODEL_TABLE.values()}
     for other in TASKS:
@@ -128,7 +132,7 @@ def create_model(
             address = _weights_of(find_model(name))
             source.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(source))
-    model = get_model(name, source, num_classes, **backbone_overrides)
+    model: ImageClassifier = get_model(name, source, num_classes, **backbone_overrides)
     size = model.preprocessing.img_size
     model.num_classes = model.head.num_classes
     model.default_cfg = model.pretrained_cfg = dict(
@@ -205,7 +209,7 @@ def _weights_of(info: ModelInfo) -> str:
     return info.weights
 
 
-def build_classifier(config: Config) -> nn.Module:
+def build_classifier(config: Config) -> 'ImageClassifier':
     """The classifier of a config of ``model_config``."""
     try:
         from mmpretrain.registry import MODELS as CLASSIFIERS
@@ -238,7 +242,7 @@ def _dataset_meta(meta: dict, config: Config) -> dict:
     return dict(classes=IMAGENET_CATEGORIES)
 
 
-def _forward_features(model: nn.Module, images: Tensor) -> Tensor:
+def _forward_features(model: 'ImageClassifier', images: Tensor) -> Tensor:
     return model.extract_feat(images, stage='neck')[-1]
 
 

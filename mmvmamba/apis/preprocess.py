@@ -74,7 +74,7 @@ class Preprocessing:
         """The same as a test pipeline of mmpretrain, whose model normalises."""
         backend = dict(backend='pillow', interpolation='bicubic')
         size = self.resize_size
-        resize = (
+        resize: dict = (
             dict(type='Resize', scale=(size, size), **backend)
             if self.crop_mode == 'squash'
             else dict(type='ResizeEdge', scale=size, edge='short', **backend)

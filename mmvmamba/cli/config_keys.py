@@ -7,7 +7,7 @@ dicts without a type whose reader is known.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from mmengine import registry as root
@@ -119,6 +119,7 @@ def unknown_options(cfg: Config, options: dict) -> Iterator[tuple[str, str]]:
 
 def walk(node: object, key: str = '') -> list[tuple[str, dict]]:
     """Lists every dict inside a config node with its dotted key, the node itself first."""
+    children: Iterable[tuple[object, object]]
     if isinstance(node, dict):
         children = node.items()
         found = [(key, node)]
@@ -159,7 +160,9 @@ class _Section:
     def unknown(self) -> Iterator[tuple[str, str]]:
         for key, node in self.nodes.items():
             arguments = self._arguments(key, node)
-            for name in [] if arguments is None else node:
+            if arguments is None:
+                continue
+            for name in node:
                 hint = None if name in arguments.names else _hint(name, arguments)
                 if hint and not self._is_read_by_owner(name, key):
                     yield f'{key}.{name}', hint

@@ -33,7 +33,7 @@ SCAN_CASES = {
 }
 
 # What injectors and extractors of an adapter do: samples from a pyramid, and from one map.
-DEFORM_ATTN_CASES = {
+DEFORM_ATTN_CASES: dict[str, dict] = {
     'three levels': dict(shapes=((10, 14), (5, 7), (2, 3))),
     'one level': dict(shapes=((5, 7),)),
 }
@@ -68,9 +68,9 @@ def check_scan(name: str, device: str, directions: int, order_all: bool) -> tupl
     moved = None if orders is None else orders.to(device)
 
     def run() -> Tensor:
-        *most, delta_bias = leaves
+        u, delta, A, B, C, D, delta_bias = leaves
         return selective_scan(
-            *most,
+            *(u, delta, A, B, C, D),
             delta_bias=delta_bias,
             delta_softplus=True,
             channels_last=True,
@@ -81,8 +81,8 @@ def check_scan(name: str, device: str, directions: int, order_all: bool) -> tupl
 
     weight = weight.to(device, torch.float32)
     found = run()
-    found = [found, *torch.autograd.grad(found, leaves, weight)]
-    return _largest_error(found, wanted), _milliseconds(run, device)
+    gradients = torch.autograd.grad(found, leaves, weight)
+    return _largest_error([found, *gradients], wanted), _milliseconds(run, device)
 
 
 def check_deform_attn(
@@ -118,8 +118,8 @@ def check_deform_attn(
         return ms_deform_attn(value, shapes, *rest, backend=name)
 
     found = run()
-    found = [found, *torch.autograd.grad(found, leaves, weight.to(device, torch.float32))]
-    return _largest_error(found, wanted), _milliseconds(run, device)
+    gradients = torch.autograd.grad(found, leaves, weight.to(device, torch.float32))
+    return _largest_error([found, *gradients], wanted), _milliseconds(run, device)
 
 
 class Operator(NamedTuple):

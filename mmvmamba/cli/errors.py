@@ -33,9 +33,10 @@ def user_errors(
     Raises:
         SystemExit: With code 2 for bad input, 130 for Ctrl-C.
     """
+    bad_input: tuple[type[Exception], ...] = (UserError, *also)
     try:
         yield
-    except (UserError, *also) as error:
+    except bad_input as error:
         if debug:
             raise
         _leave(_describe(error), EXIT_ERROR)

@@ -91,8 +91,8 @@ class Predictor:
     def __init__(self, inferencer: BaseInferencer, meta: dict, score_thr: float = 0.3) -> None:
         self.inferencer = inferencer
         self.inferencer.show_progress = False
-        self.classes = meta.get('classes')
-        self.palette = _palette(meta.get('palette'), len(self.classes or ()))
+        self.classes: Sequence[str] = meta.get('classes') or ()
+        self.palette = _palette(meta.get('palette'), len(self.classes))
         self.score_thr = score_thr
 
     def __call__(self, image: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -120,7 +120,9 @@ class Detector(Predictor):
 
     def _record(self, sample: BaseDataElement) -> dict:
         found = sample.pred_instances
-        masks = encode_masks(found.masks) if 'masks' in found else [None] * len(found)
+        masks: Sequence[dict | list | None] = [None] * len(found)
+        if 'masks' in found:
+            masks = encode_masks(found.masks)
         instances = [
             dict(
                 label=int(label),

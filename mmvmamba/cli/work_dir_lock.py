@@ -13,7 +13,7 @@ try:
     import fcntl
 except ImportError:
     # Windows.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ['lock_work_dir']
 

@@ -44,7 +44,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
-        if spec is not None:
+        if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, self.action)
         return spec
 

@@ -64,12 +64,14 @@ class _StandInLoader(importlib.abc.Loader):
 class _CompiledOrStandInLoader(importlib.abc.Loader):
     """Loads the compiled module; one that does not load becomes a warning and the stand-in."""
 
-    def __init__(self, compiled: importlib.machinery.ModuleSpec):
-        self.compiled = compiled
+    def __init__(
+        self, compiled: importlib.machinery.ModuleSpec, loader: importlib.abc.Loader
+    ) -> None:
+        self.compiled, self.loader = compiled, loader
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
         try:
-            return self.compiled.loader.create_module(self.compiled)
+            return self.loader.create_module(self.compiled)
         except (ImportError, OSError) as error:
             warnings.warn(
                 f'{self.compiled.origin} does not load ({error}); mmvmamba uses its stand-in for '
@@ -80,7 +82,7 @@ class _CompiledOrStandInLoader(importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         if not isinstance(module, StandInModule):
-            self.compiled.loader.exec_module(module)
+            self.loader.exec_module(module)
 
 
 class _MmcvExtFinder(importlib.abc.MetaPathFinder):
@@ -90,10 +92,10 @@ class _MmcvExtFinder(importlib.abc.MetaPathFinder):
         if name != EXT_NAME:
             return None
         compiled = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if compiled is None:
+        if compiled is None or compiled.loader is None:
             return importlib.machinery.ModuleSpec(name, _StandInLoader(), origin=STAND_IN_ORIGIN)
         spec = copy(compiled)
-        spec.loader = _CompiledOrStandInLoader(compiled)
+        spec.loader = _CompiledOrStandInLoader(compiled, compiled.loader)
         return spec
 
 
@@ -116,7 +118,8 @@ def mmcv_ops_status() -> tuple[str, str]:
         module = importlib.import_module(EXT_NAME)
     if not isinstance(module, StandInModule):
         return 'compiled', str(module.__file__)
-    if module.__spec__.origin == STAND_IN_ORIGIN:
+    origin = module.__spec__ and module.__spec__.origin
+    if origin == STAND_IN_ORIGIN:
         return 'stand-in', 'the installed mmcv has no compiled operators'
-    reason = str(caught[0].message) if caught else f'{module.__spec__.origin} does not load'
+    reason = str(caught[0].message) if caught else f'{origin} does not load'
     return 'stand-in', reason

@@ -16,6 +16,7 @@ from .late_import import when_imported
 __all__ = ['fit_multimodal', 'missing_names']
 
 SWITCH_MODULE = 'mmpretrain.utils.dependency'
+SWITCH = 'WITH_MULTIMODAL'
 NEEDED_NAMES = (
     'GenerationConfig',
     'GenerationMixin',
@@ -37,8 +38,8 @@ def missing_names() -> list[str]:
 
 
 def _switch(module: types.ModuleType) -> None:
-    if getattr(module, 'WITH_MULTIMODAL', False) and missing_names():
-        module.WITH_MULTIMODAL = False
+    if getattr(module, SWITCH, False) and missing_names():
+        setattr(module, SWITCH, False)
 
 
 def fit_multimodal() -> None:

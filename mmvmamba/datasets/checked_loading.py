@@ -5,7 +5,7 @@ every inferencer of the OpenMMLab projects understands them; `check_loading` put
 their places once a data set is built.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import mmcv
 import numpy as np
@@ -106,6 +106,14 @@ class CheckedImage(LoadImageFromFile):
         return image
 
 
+class MaskStep(Protocol):
+    """What is needed of mmseg's ``LoadAnnotations``."""
+
+    backend_args: dict | None
+
+    def __call__(self, results: dict) -> dict: ...
+
+
 class CheckedMask:
     """Loads the mask of an image as mmseg does, and compares it with its image.
 
@@ -113,7 +121,7 @@ class CheckedMask:
         step: mmseg's ``LoadAnnotations``.
     """
 
-    def __init__(self, step: Callable[[dict], dict]) -> None:
+    def __init__(self, step: MaskStep) -> None:
         self.step = step
 
     def __call__(self, results: dict) -> dict:

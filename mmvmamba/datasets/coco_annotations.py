@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from reprlib import repr as brief
+from typing import Any
 
 from mmengine.fileio import get
 
@@ -35,7 +36,7 @@ LARGEST_ID = 2**63 - 1
 Size = tuple[int, int]
 
 
-def read_annotations(path: str, backend_args: dict | None = None) -> object:
+def read_annotations(path: str, backend_args: dict | None = None) -> Any:
     """Reads and parses an annotation file.
 
     Args:
@@ -53,7 +54,7 @@ def read_annotations(path: str, backend_args: dict | None = None) -> object:
 
 
 def check_annotations(
-    content: object,
+    content: Any,
     source: str,
     classes: Sequence[str] | None = None,
     with_masks: bool = False,
@@ -76,7 +77,7 @@ def check_annotations(
 
 
 def annotation_faults(
-    content: object,
+    content: Any,
     source: str,
     classes: Sequence[str] | None = None,
     with_masks: bool = False,
@@ -119,7 +120,7 @@ def annotation_faults(
             yield Fault(source, f'annotation {record["id"]} {problem}', is_note)
 
 
-def sound_images(content: object) -> list[dict]:
+def sound_images(content: Any) -> list[dict]:
     """The records of images in which there is nothing wrong."""
     if _table_problem(content):
         return []
@@ -160,7 +161,7 @@ def _table_problem(content: object) -> str:
     return ''
 
 
-def _has_id(record: object) -> bool:
+def _has_id(record: Any) -> bool:
     return (
         isinstance(record, dict) and is_whole(record.get('id')) and abs(record['id']) <= LARGEST_ID
     )
@@ -252,7 +253,7 @@ def _annotation_problems(
         yield from mask_problems(mask, *size)
 
 
-def _box_problems(box: object, size: Size) -> Iterator[tuple[str, bool]]:
+def _box_problems(box: Any, size: Size) -> Iterator[tuple[str, bool]]:
     sound = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
     if not sound or min(box[2:]) < 0:
         yield f'must have a box of x, y, width >= 0 and height >= 0, got {brief(box)}', False

@@ -82,6 +82,7 @@ def _run_length_problems(mask: dict, width: int, height: int) -> Iterator[tuple[
             False,
         )
         return
+    runs: np.ndarray | list[int] | None
     if isinstance(counts, str):
         runs = _parse_runs(counts)
         if runs is None:

@@ -61,6 +61,10 @@ class ImageNetLMDB(BaseDataset):
         LMDBDataError: With path, key and remedy, if the database cannot be used.
     """
 
+    # mmpretrain's attributes, whose types cannot be inferred.
+    ann_file: str
+    _fully_initialized: bool
+
     def __init__(
         self,
         data_root: str = '',
@@ -77,10 +81,9 @@ class ImageNetLMDB(BaseDataset):
         max_refetch: int = 1000,
         replace_corrupt: bool = False,
     ) -> None:
-        if isinstance(data_prefix, dict):
-            data_prefix = data_prefix.get('img_path', '')
+        prefix = data_prefix.get('img_path', '') if isinstance(data_prefix, dict) else data_prefix
         data_root = os.path.expanduser(data_root)
-        self.reader = LMDBReader(_database_path(data_root, split or data_prefix))
+        self.reader = LMDBReader(_database_path(data_root, split or prefix))
         self.num_classes = num_classes
         self.replace_corrupt = replace_corrupt
         if not ann_file and split and os.path.isfile(os.path.join(data_root, f'meta/{split}.txt')):
@@ -120,17 +123,22 @@ class ImageNetLMDB(BaseDataset):
             self._list = _SampleList.from_file(list_file, self.reader)
         elif header is None and '/' in next(self.reader.sample_keys()):
             self._list = _SampleList.from_keys(self.reader)
-        labels = self.reader.labels() if self._list is None else self._list.labels
-        if labels is None:
-            raise LMDBDataError(
-                'the database has no labels' if header else 'the database needs a list of labels',
-                path=self.reader.path,
-                remedy='Give the list (ann_file), or build the database again with classes.',
-            )
-        self._set_classes(labels)
+        self._set_classes(self._labels())
         self._fully_initialized = True
         if self._indices is not None:
             self.get_subset_(self._indices)
+
+    def _labels(self) -> np.ndarray:
+        """The labels of all samples that the database or the list has."""
+        labels = self.reader.labels() if self._list is None else self._list.labels
+        if labels is None:
+            own = self.reader.header is not None
+            raise LMDBDataError(
+                'the database has no labels' if own else 'the database needs a list of labels',
+                path=self.reader.path,
+                remedy='Give the list (ann_file), or build the database again with classes.',
+            )
+        return labels
 
     def _set_classes(self, labels: np.ndarray) -> None:
         path = self.reader.path
@@ -189,7 +197,7 @@ class ImageNetLMDB(BaseDataset):
     @force_full_init
     def get_gt_labels(self) -> np.ndarray:
         """The labels of all samples."""
-        labels = self.reader.labels() if self._list is None else self._list.labels
+        labels = self._labels()
         return (labels if self._selection is None else labels[self._selection]).astype(np.int64)
 
     @force_full_init
@@ -234,7 +242,7 @@ class ImageNetLMDB(BaseDataset):
         idx %= length
         return idx if self._selection is None else int(self._selection[idx])
 
-    def _record(self, index: int) -> tuple[str, int]:
+    def _record(self, index: int) -> tuple[str, int | None]:
         return (self.reader.sample if self._list is None else self._list.sample)(index)
 
     def _replaces(self, error: CorruptRecordError) -> bool:

@@ -83,8 +83,7 @@ def draw_instances(
         masks = masks.numpy() if isinstance(masks, torch.Tensor) else masks.to_ndarray()
         for mask, label in zip(masks.astype(bool), labels, strict=True):
             large = np.kron(mask, np.ones((factor, factor), bool))
-            colour = np.array(palette[label])
-            mixed = (1 - MASK_WEIGHT) * picture[large] + MASK_WEIGHT * colour
+            mixed = (1 - MASK_WEIGHT) * picture[large] + MASK_WEIGHT * np.array(palette[label])
             picture[large] = mixed.astype(np.uint8)
     colours = [[int(value) for value in palette[label]] for label in labels]
     # The best come first; drawn last, they are on top. No box crosses a text.
@@ -92,7 +91,8 @@ def draw_instances(
         cv2.rectangle(picture, (left, top), (right, bottom), colour, round(2 * scale))
     for i in reversed(range(len(labels))):
         score = f' {100 * float(instances.scores[i]):.0f}%' if 'scores' in instances else ''
-        _text(picture, f'{classes[labels[i]]}{score}', *boxes[i, :2], colours[i], scale)
+        left, top = boxes[i, :2]
+        _text(picture, f'{classes[labels[i]]}{score}', left, top, colours[i], scale)
     return picture
 
 

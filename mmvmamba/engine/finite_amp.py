@@ -140,8 +140,11 @@ class FiniteAmpOptimWrapper(OptimWrapper):
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        device = grads[0].device if grads else self._loss_is_finite.device
-        finite = self._loss_is_finite.to(device)
+        finite = self._loss_is_finite
+        if finite is None:
+            raise RuntimeError('a step needs a backward before it')
+        device = grads[0].device if grads else finite.device
+        finite = finite.to(device)
         # A norm in float32 overflows where every entry is still finite.
         sums = [torch.isfinite(norm) for norm in torch._foreach_norm(grads, float('inf'))]
         finite = torch.stack([finite, *(flag.to(device) for flag in sums)]).all().float()

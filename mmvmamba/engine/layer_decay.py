@@ -26,12 +26,13 @@ def parameter_depths(backbone: nn.Module) -> tuple[dict[str, int], int]:
     Raises:
         ValueError: The backbone does not know.
     """
-    if not hasattr(backbone, 'get_layer_depth'):
+    get_layer_depth = getattr(backbone, 'get_layer_depth', None)
+    if get_layer_depth is None:
         raise ValueError(
             'layer-wise decay needs a backbone with get_layer_depth, as those of mmvmamba have, '
             f'got {type(backbone).__name__}'
         )
-    answers = {name: backbone.get_layer_depth(name) for name, _ in backbone.named_parameters()}
+    answers = {name: get_layer_depth(name) for name, _ in backbone.named_parameters()}
     num_depths = max(number for _, number in answers.values())
     return {name: depth for name, (depth, _) in answers.items()}, num_depths - 1
 
@@ -82,16 +83,17 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().add_params(params, module, prefix, is_dcn_module)
         if prefix:
             return
-        if not hasattr(module, 'backbone'):
+        backbone = getattr(module, 'backbone', None)
+        if backbone is None:
             raise ValueError(
                 f'layer-wise decay needs a model with a backbone, got {type(module).__name__}'
             )
-        depths, top = parameter_depths(module.backbone)
+        depths, top = parameter_depths(backbone)
         if not self.decay_blocks:
             depths = {name: depth if depth == 0 else top for name, depth in depths.items()}
         scales = {
             parameter: self.rate ** (top - depths[name])
-            for name, parameter in module.backbone.named_parameters()
+            for name, parameter in backbone.named_parameters()
         }
         for group in params:
             scale = scales.get(group['params'][0], 1.0)

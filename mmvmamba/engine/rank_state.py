@@ -34,7 +34,7 @@ class RankStateHook(Hook):
 
     def gather(self, runner: Runner) -> None:
         """Collects the states of all processes."""
-        state = dict(statistics={}, gradients={})
+        state: State = dict(statistics={}, gradients={})
         if get_world_size() > 1:
             state['statistics'] = {name: b.cpu() for name, b in _statistics(runner)}
         if not _is_updated(runner.optim_wrapper):

@@ -47,7 +47,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def out_of_shared_memory(needed: int | None = None, free: int | None = None) -> str:
     """Says that data loader workers cannot hand over their batches, and the ways out."""
-    room = '' if needed is None else f': they need {_mebibytes(needed)}, {_mebibytes(free)} is free'
+    room = ''
+    if needed is not None and free is not None:
+        room = f': they need {_mebibytes(needed)}, {_mebibytes(free)} is free'
     return (
         f'/dev/shm is too small for the batches of the data loader workers{room}; give it more '
         '(docker run --shm-size=8g, or --ipc=host), use fewer workers or a smaller batch, or none '

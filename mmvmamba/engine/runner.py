@@ -40,7 +40,8 @@ def _raise_log_error(handler: logging.FileHandler, record: logging.LogRecord) ->
     error = sys.exc_info()[1]
     if isinstance(error, OSError):
         error.filename = error.filename or handler.baseFilename
-    raise error
+    # Logging asks while it handles the error.
+    raise
 
 
 class Runner(mmengine_runner.Runner):
@@ -78,7 +79,8 @@ class Runner(mmengine_runner.Runner):
         except DataError:
             raise
         except LOADING_ERRORS as error:
-            for node in leaves(dataloader['dataset']):
+            nodes = [] if isinstance(dataloader, DataLoader) else leaves(dataloader['dataset'])
+            for node in nodes:
                 problem = loading_problem(DATASETS.build({**node, 'lazy_init': True}))
                 if problem:
                     path = os.path.join(node.get('data_root') or '', node.get('ann_file') or '')
@@ -127,7 +129,7 @@ class Runner(mmengine_runner.Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.handleError = partial(_raise_log_error, handler)
+                handler.handleError = partial(_raise_log_error, handler)  # type: ignore[method-assign]
         return logger
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:

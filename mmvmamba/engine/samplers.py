@@ -1,10 +1,11 @@
 """Batches that can be taken up anywhere, and whose augmentations depend on their place alone."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from mmengine.dist import get_rank
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from .seeding import SAMPLE, seed_from, seed_generators
 
@@ -45,13 +46,13 @@ class ExactBatchSampler(Sampler[SeededBatch]):
         steps: Batches in all, for which epoch follows epoch; None for one epoch.
     """
 
-    def __init__(self, batch_sampler: Sampler[list[int]], steps: int | None = None) -> None:
+    def __init__(self, batch_sampler: BatchSampler, steps: int | None = None) -> None:
         self.batch_sampler = batch_sampler
         self.steps = steps
         self.seed = self.epoch = self.done = 0
 
     @property
-    def sampler(self) -> Sampler[int]:
+    def sampler(self) -> Iterable[int]:
         """What the batches are made of; mmengine's hook sets its epoch."""
         return self.batch_sampler.sampler
 
@@ -110,7 +111,9 @@ def make_exact(loader: DataLoader, steps: int | None = None) -> ExactBatchSample
             'the training data must have indices and train_dataloader a batch_size; a data set '
             'that is a stream cannot be taken up where a run was stopped'
         )
-    sampler = ExactBatchSampler(loader.batch_sampler, steps)
+    # Declared by PyTorch as any iterable, and built by mmengine as a BatchSampler.
+    batch_sampler: Any = loader.batch_sampler
+    sampler = ExactBatchSampler(batch_sampler, steps)
     # PyTorch refuses the plain assignment, which comes too late once batches were drawn. A loader
     # that is built anew around the sampler would lose its batch_size, which hooks read.
     object.__setattr__(loader, 'batch_sampler', sampler)

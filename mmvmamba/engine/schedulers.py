@@ -91,7 +91,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     @classmethod
     def build_iter_from_epoch(
         cls,
-        *args,
+        optimizer: Optimizer,
+        *,
         length: float,
         warmup: float = 0,
         begin: int = 0,
@@ -104,7 +105,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         if not by_epoch or not epoch_length:
             raise ValueError('convert_to_iter_based needs by_epoch=True and a known epoch length')
         return cls(
-            *args,
+            optimizer,
             length=length * epoch_length,
             warmup=warmup * epoch_length,
             begin=begin * epoch_length,

@@ -6,6 +6,7 @@ for it, or is killed by a bus error.
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -52,7 +53,7 @@ def _size(tensor: Tensor) -> int:
     return -(-tensor.untyped_storage().nbytes() // PAGE) * PAGE
 
 
-def _tensors(batch: object) -> Iterator[Tensor]:
+def _tensors(batch: Any) -> Iterator[Tensor]:
     if isinstance(batch, Tensor):
         yield batch
         return

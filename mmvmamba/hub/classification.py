@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from mmengine.config import Config
@@ -18,6 +19,7 @@ require('mmpretrain')
 
 import mmpretrain  # noqa: E402  require says in one sentence what is missing
 from mmpretrain.apis import ModelHub  # noqa: E402
+from mmpretrain.models import ImageClassifier  # noqa: E402
 
 __all__ = ['ImageClassificationInferencer', 'classifier_of_config', 'register_models']
 
@@ -68,7 +70,7 @@ class ImageClassificationInferencer(mmpretrain.ImageClassificationInferencer):
             return super().__call__(*args, **kwargs)
 
 
-def classifier_of_config(config: Config, weights: bool | str | Path) -> nn.Module:
+def classifier_of_config(config: Config, weights: bool | str | Path) -> ImageClassifier:
     """Builds a classifier of a config of ours and loads it strictly.
 
     Args:
@@ -89,7 +91,7 @@ def classifier_of_config(config: Config, weights: bool | str | Path) -> nn.Modul
     return model
 
 
-def _is_our_name(model: object) -> bool:
+def _is_our_name(model: object) -> TypeGuard[str]:
     """Tells our names from others.
 
     Raises:

@@ -1,12 +1,12 @@
 """What our subclasses of mmdet's and mmseg's inferencers share."""
 
 import difflib
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, DefaultScope
-from torch import nn
 
 from mmvmamba.apis.task_models import TASK_WEIGHTS, task_configs
 from mmvmamba.checkpoint import convert, load_model
@@ -48,9 +48,7 @@ class NamedModels(BaseInferencer):
             hint = f'; did you mean {" or ".join(map(repr, near))}?' if near else ''
             raise ValueError(f'{error}{hint}') from None
 
-    def _load_weights_to_model(
-        self, model: nn.Module, checkpoint: dict | None, cfg: Config
-    ) -> None:
+    def _load_weights_to_model(self, model: Any, checkpoint: dict | None, cfg: Config) -> None:
         is_ours = str(cfg.model.get('backbone', {}).get('type', '')).startswith('mmvmamba.')
         if is_ours and checkpoint is not None:
             load_model(model, convert(checkpoint, 'the checkpoint'))

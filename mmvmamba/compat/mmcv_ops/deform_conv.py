@@ -60,7 +60,7 @@ class ModulatedGeometry(NamedTuple):
     dilation_w: int
     group: int
     deformable_group: int
-    with_bias: bool
+    with_bias: int
 
     def arguments(self) -> tuple[int, ...]:
         """In the order of torchvision's operator."""

@@ -31,7 +31,9 @@ Version 1 had no checksums, and its manifest left the header out. Its databases 
 import hashlib
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -56,6 +58,8 @@ __all__ = [
     'meta_key',
     'parse_json',
 ]
+
+Json = TypeVar('Json', dict, list)
 
 FORMAT_NAME = 'mmvmamba-lmdb'
 FORMAT_VERSION = 2
@@ -141,7 +145,7 @@ class Header:
         return cls(**values)
 
 
-def parse_json(data: bytes, name: str, kind: type, path: str) -> dict | list:
+def parse_json(data: bytes, name: str, kind: type[Json], path: str) -> Json:
     """Reads a value that is JSON.
 
     Args:
@@ -170,7 +174,7 @@ def parse_json(data: bytes, name: str, kind: type, path: str) -> dict | list:
     return value
 
 
-def manifest(tables: dict[str, bytes], header: Header) -> str:
+def manifest(tables: Mapping[str, bytes | memoryview], header: Header) -> str:
     """SHA-256 over the header, and over the names, lengths and bytes of the tables.
 
     Args:
@@ -187,7 +191,7 @@ def manifest(tables: dict[str, bytes], header: Header) -> str:
     return digest.hexdigest()
 
 
-def check_tables(tables: dict[str, bytes], header: Header, path: str) -> None:
+def check_tables(tables: Mapping[str, bytes | memoryview], header: Header, path: str) -> None:
     """Makes sure that the tables are those of the header and fit together.
 
     Args:

@@ -9,7 +9,7 @@ import signal
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Semaphore
@@ -56,7 +56,7 @@ class LoadedImage:
 
 def load_images(
     listing: Listing, start: int, workers: int, max_size: int, decode: bool
-) -> Iterator[LoadedImage]:
+) -> Generator[LoadedImage, None, None]:
     """Yields the images from ``start`` on, in order.
 
     Args:
@@ -170,6 +170,8 @@ def end_with_parent() -> None:
     """Makes a worker process end when the process that started it is killed."""
     # A killed writer cannot end its readers, and they would keep its lock and wait for ever.
     parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
         parent.join()

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def _submit(
     workers: int,
     bar: tqdm,
 ) -> Iterator[tuple[str, str]]:
-    pending = deque()
+    pending: deque[tuple[Future, int]] = deque()
     for chunk in chunks:
         pending.append((pool.submit(function, *arguments, chunk), len(chunk)))
         if len(pending) > TASKS_PER_WORKER * workers:
@@ -161,7 +161,9 @@ def _chunks(reader: LMDBReader) -> Iterator[list[Task]]:
     digests = reader.digests() if has_manifest else None
     chunk: list[Task] = []
     for i, key in enumerate(reader.sample_keys()):
-        expected = (int(sizes[i]), digests[i].tobytes()) if has_manifest else (-1, b'')
+        expected = (-1, b'')
+        if sizes is not None and digests is not None:
+            expected = (int(sizes[i]), digests[i].tobytes())
         chunk.append((key, *expected))
         if len(chunk) == CHUNK:
             yield chunk

@@ -204,9 +204,9 @@ class _Tree:
             keys.append(page[at + NODE.size : at + NODE.size + key_size])
         # The first child has all that is lower than the second one's key; its own is not looked at.
         self._check_order(number, keys[1:], low, high)
-        bounds = [low, *keys[1:], high]
-        for i, child in enumerate(children):
-            self._check_page(child, depth + 1, bounds[i], bounds[i + 1])
+        lows, highs = [low, *keys[1:]], [*keys[1:], high]
+        for child, lowest, highest in zip(children, lows, highs, strict=True):
+            self._check_page(child, depth + 1, lowest, highest)
 
     def _check_order(self, number: int, keys: list[bytes], low: bytes, high: bytes | None) -> None:
         # Were they out of order, LMDB would not find keys that are there.

@@ -65,8 +65,18 @@ class _Database:
     def table(self, name: str) -> memoryview | None:
         """A view of a table, or None if there is none."""
         if name not in self.tables:
-            self.tables[name] = self.txn.get(meta_key(name))
+            value = self.txn.get(meta_key(name))
+            self.tables[name] = None if value is None else memoryview(value)
         return self.tables[name]
+
+    def needed(self, name: str) -> memoryview:
+        """A view of a table that every database of our layout has."""
+        table = self.table(name)
+        if table is None:
+            raise LMDBDataError(
+                f'the index is broken: {name} are missing', path=self.env.path(), remedy=BUILD_AGAIN
+            )
+        return table
 
 
 # LMDB forbids opening one file twice in a process, so all readers share what is open.
@@ -132,11 +142,11 @@ class LMDBReader:
         self._identity: Identity | None = None
 
     def __getstate__(self) -> dict:
-        database = _open.get(self._identity)
+        database = self._identity and _open.get(self._identity)
         return {'path': self.path, 'stamp': database and database.stamp}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(state['path'])
+        self.path, self._identity = state['path'], None
         if state['stamp'] is not None:
             _sound.add(state['stamp'])
 
@@ -183,7 +193,7 @@ class LMDBReader:
         encoded = _encoded(key)
         with self._use() as database:
             value = database.txn.get(encoded) if encoded else None
-            if value is not None:
+            if encoded is not None and value is not None:
                 if not check or _is_whole(database, encoded, value):
                     return bytes(value)
                 raise CorruptRecordError(
@@ -203,7 +213,7 @@ class LMDBReader:
     def __contains__(self, key: str) -> bool:
         encoded = _encoded(key)
         with self._use() as database:
-            return bool(encoded) and database.txn.get(encoded) is not None
+            return encoded is not None and database.txn.get(encoded) is not None
 
     def sample(self, index: int) -> tuple[str, int | None]:
         """Key and label of a sample; the label is None in a database without labels."""
@@ -211,10 +221,10 @@ class LMDBReader:
         if not 0 <= index < count:
             raise IndexError(f'index must be in [0, {count}), got {index}')
         with self._use() as database:
-            ends, labels = database.table('key_ends'), database.table('labels')
+            ends, labels = database.needed('key_ends'), database.table('labels')
             start = struct.unpack_from('<Q', ends, 8 * (index - 1))[0] if index else 0
             end = struct.unpack_from('<Q', ends, 8 * index)[0]
-            key = decode_key(database.table('keys')[start:end])
+            key = decode_key(database.needed('keys')[start:end])
             return key, None if labels is None else struct.unpack_from('<i', labels, 4 * index)[0]
 
     def sample_keys(self) -> Iterator[str]:
@@ -222,7 +232,7 @@ class LMDBReader:
         if self.header is None:
             yield from self.stored_keys()
             return
-        text, ends = self._bytes('keys'), self._array('key_ends', END_DTYPE)
+        text, ends = self._needed('keys'), self._array('key_ends', END_DTYPE)
         start = 0
         for end in ends.tolist():
             yield decode_key(text[start:end])
@@ -242,7 +252,8 @@ class LMDBReader:
 
     def labels(self) -> np.ndarray | None:
         """Class indices in sample order, if the database has them."""
-        return self._array('labels', LABEL_DTYPE)
+        value = self._bytes('labels')
+        return None if value is None else np.frombuffer(value, LABEL_DTYPE)
 
     def sizes(self) -> np.ndarray:
         """Bytes of each record in sample order."""
@@ -261,9 +272,12 @@ class LMDBReader:
             value = database.table(name)
             return None if value is None else bytes(value)
 
-    def _array(self, name: str, dtype: np.dtype) -> np.ndarray | None:
-        value = self._bytes(name)
-        return None if value is None else np.frombuffer(value, dtype)
+    def _needed(self, name: str) -> bytes:
+        with self._use() as database:
+            return bytes(database.needed(name))
+
+    def _array(self, name: str, dtype: np.dtype) -> np.ndarray:
+        return np.frombuffer(self._needed(name), dtype)
 
     def _own_header(self) -> Header:
         header = self.header
@@ -289,7 +303,7 @@ class LMDBReader:
 
     def _database(self) -> _Database:
         """The database, open; to be asked for with the gate held."""
-        database = _open.get(self._identity)
+        database = _open.get(self._identity) if self._identity else None
         if database is None:
             self._identity, database = _open_database(self.path)
         return database
@@ -325,13 +339,13 @@ class _Use:
             ) from error
 
 
-def _is_whole(database: _Database, key: bytes, data: memoryview) -> bool:
+def _is_whole(database: _Database, key: bytes, data: bytes | memoryview) -> bool:
     """Whether a record is one that was stored, as far as the database can tell."""
     if database.header is None or database.header.version == 1:
         return True
     wanted = checksum(key, data)
     # LMDB's files have the byte order of the machine, as this has.
-    table = database.table('checksums').cast('Q')
+    table = database.needed('checksums').cast('Q')
     place = bisect_left(table, wanted)
     return place < len(table) and table[place] == wanted
 
@@ -400,8 +414,8 @@ def _read_header(txn: lmdb.Transaction, path: str, is_sound: bool) -> Header | N
         return None
     header = Header.loads(bytes(data), path)
     if not is_sound:
-        tables = {name: txn.get(meta_key(name)) for name in TABLES}
-        tables = {name: value for name, value in tables.items() if value is not None}
+        found = ((name, txn.get(meta_key(name))) for name in TABLES)
+        tables = {name: value for name, value in found if value is not None}
         check_tables(tables, header, path)
     return header
 

@@ -97,7 +97,7 @@ def list_source(
     layout = _resolve_layout(source, layout, list_file)
     if all_files and layout != 'tree':
         raise ValueError(f"all_files is for layout 'tree', got layout {layout!r}")
-    if layout == 'list':
+    if list_file is not None:  # whose layout is 'list'
         listing = _list_lines(source, os.fspath(list_file), classes)
     elif layout == 'tree':
         listing = _list_tree(source, all_files)
@@ -249,13 +249,14 @@ def _list_lines(source: str, list_file: str, classes: list[str] | None) -> Listi
             )
         keys.append(key.strip().removeprefix('./'))
         labels.append(int(label))
+    locations: list[Location | None]
     if os.path.isdir(source) and not _tar_files(source):
         locations = [(os.path.join(source, key), 0, -1) for key in keys]
     else:
         tars = [source]
         if os.path.isdir(source):
             tars = [os.path.join(source, name) for name in _tar_files(source)]
-        members = {name: (tar, *place) for tar in tars for name, *place in _tar_members(tar, 0)}
+        members = {name: (tar, at, n) for tar in tars for name, at, n in _tar_members(tar, 0)}
         # ImageNet's val.tar has "val/" or nothing before the names in val.txt.
         members |= {os.path.basename(name): place for name, place in members.items()}
         locations = [members.get(key) for key in keys]

@@ -281,14 +281,14 @@ class LMDBWriter:
             stored = txn.get(STATE)
         if stored is None:
             return 0
-        stored = parse_json(stored, 'state', dict, str(self.partial))
-        if stored['fingerprint'] != self._fingerprint():
+        state = parse_json(stored, 'state', dict, str(self.partial))
+        if state['fingerprint'] != self._fingerprint():
             raise LMDBDataError(
                 'an interrupted build of other images or options is there',
                 path=str(self.partial),
                 remedy='Pass --restart to throw it away, or repeat the command that began it.',
             )
-        return stored['done']
+        return state['done']
 
     @staticmethod
     def _is_finished(env: lmdb.Environment) -> bool:
@@ -414,8 +414,8 @@ class LMDBWriter:
 
     def _report(self, env: lmdb.Environment, resumed_at: int) -> BuildReport:
         with env.begin() as txn:
-            header = Header.loads(txn.get(HEADER), str(self.output))
-            skipped = [tuple(item) for item in json.loads(txn.get(meta_key('skipped')))]
+            header = Header.loads(txn.get(HEADER, b''), str(self.output))
+            skipped = [tuple(item) for item in json.loads(txn.get(meta_key('skipped'), b''))]
         return BuildReport(str(self.output), header, skipped, resumed_at)
 
     def _publish(self, data: Path) -> None:
@@ -436,12 +436,12 @@ class LMDBWriter:
 def _values_below(txn: lmdb.Transaction, prefix: bytes) -> Iterator[bytes]:
     with txn.cursor() as cursor:
         found = cursor.set_range(prefix)
-        while found and cursor.key().startswith(prefix):
+        while found and bytes(cursor.key()).startswith(prefix):
             yield cursor.value()
             found = cursor.next()
 
 
 def _delete_below(txn: lmdb.Transaction, prefix: bytes) -> None:
     with txn.cursor() as cursor:
-        while cursor.set_range(prefix) and cursor.key().startswith(prefix):
+        while cursor.set_range(prefix) and bytes(cursor.key()).startswith(prefix):
             cursor.delete()

@@ -19,7 +19,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]] | None:
         One ``[x0, y0, x1, y1, ...]`` per connected part, or None if a part has a hole, which
         polygons cannot say.
     """
-    large = np.kron(mask.astype(np.uint8), np.ones((ENLARGE, ENLARGE), np.uint8))
+    large: np.ndarray = np.kron(mask.astype(np.uint8), np.ones((ENLARGE, ENLARGE), np.uint8))
     contours, hierarchy = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if any(parent >= 0 for parent in hierarchy[0][:, 3]):
         return None

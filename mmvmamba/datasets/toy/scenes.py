@@ -61,8 +61,8 @@ def _place(rng: np.random.Generator, name: str, height: int, width: int) -> np.n
 
 def _place_portrait(rng: np.random.Generator, name: str, height: int, width: int) -> np.ndarray:
     radius = rng.uniform(0.3, 0.42) * min(height, width)
-    centre = rng.uniform(0.42, 0.58, 2) * (width, height)
-    return shape_mask(name, height, width, centre, radius, rng.uniform(-0.3, 0.3))
+    x, y = rng.uniform(0.42, 0.58, 2) * (width, height)
+    return shape_mask(name, height, width, (x, y), radius, rng.uniform(-0.3, 0.3))
 
 
 def _place_crowd(rng: np.random.Generator, name: str, height: int, width: int) -> np.ndarray:
@@ -125,6 +125,6 @@ def draw_scene(
         for behind in objects:
             behind.mask &= ~mask
         objects.append(SceneObject(name, mask, is_crowd))
-        full.append(np.count_nonzero(mask))
+        full.append(int(np.count_nonzero(mask)))
     image = image + rng.normal(0, 4, image.shape)
     return image.clip(0, 255).astype(np.uint8), objects

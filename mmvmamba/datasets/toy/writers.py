@@ -76,7 +76,8 @@ def write_coco(root: Path, split: str, count: int, seed: int, with_corrupted: bo
     folder.mkdir(parents=True, exist_ok=True)
     (root / 'annotations').mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id in range(1, count + 1):
         size = random_size(rng)
         num_objects = 0 if rng.uniform() < EMPTY_SHARE else int(rng.integers(1, 6))

@@ -16,6 +16,9 @@ class CheckpointHook(mmengine_hooks.CheckpointHook):
     ``last_checkpoint`` in place. Arguments as mmengine's.
     """
 
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str | None, str | None]
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -57,14 +60,15 @@ class CheckpointHook(mmengine_hooks.CheckpointHook):
         self._exchange_best({**old, **new})
         if is_main_process():
             for key, path in new.items():
-                if old.get(key) not in (None, path):
-                    self._remove(old[key])
+                outdated = old.get(key)
+                if outdated is not None and outdated != path:
+                    self._remove(outdated)
 
-    def _exchange_best(self, paths: dict[str | None, str]) -> dict[str | None, str]:
+    def _exchange_best(self, paths: dict[str | None, str | None]) -> dict[str | None, str | None]:
         """Sets the paths of the best checkpoints by metric and returns those set before."""
         if len(self.key_indicators) == 1:
-            before, self.best_ckpt_path = self.best_ckpt_path, paths.get(None)
-            return {None: before}
+            only, self.best_ckpt_path = self.best_ckpt_path, paths.get(None)
+            return {None: only}
         before = self.best_ckpt_path_dict
         self.best_ckpt_path_dict = {key: paths.get(key) for key in self.key_indicators}
         return before

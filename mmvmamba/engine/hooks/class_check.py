@@ -1,7 +1,8 @@
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
 from mmvmamba.datasets.checks.faults import class_count_problem
@@ -23,22 +24,22 @@ class ClassCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Checks the data for training, and those that an epoch of training would end with."""
-        _check(runner.model, runner.train_dataloader, 'train_dataloader')
+        _check(runner, runner.train_dataloader, 'train_dataloader')
         if runner.val_loop is not None:
-            _check(runner.model, runner.val_dataloader, 'val_dataloader')
+            _check(runner, runner.val_dataloader, 'val_dataloader')
 
     def before_val(self, runner: Runner) -> None:
         """Checks the data for validation."""
-        _check(runner.model, runner.val_dataloader, 'val_dataloader')
+        _check(runner, runner.val_dataloader, 'val_dataloader')
 
     def before_test(self, runner: Runner) -> None:
         """Checks the data for the test."""
-        _check(runner.model, runner.test_dataloader, 'test_dataloader')
+        _check(runner, runner.test_dataloader, 'test_dataloader')
 
 
-def _check(model: nn.Module, loader: DataLoader, name: str) -> None:
-    model = model.module if is_model_wrapper(model) else model
-    dataset = loader.dataset
+def _check(runner: Runner, loader: DataLoader, name: str) -> None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    dataset: Any = loader.dataset
     classes = dataset.metainfo.get('classes')
     for part, module in model.named_modules():
         # Proposals of detectors have one class, whatever the data.

@@ -1,3 +1,5 @@
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -39,10 +41,10 @@ class LabelRangeHook(Hook):
         """Checks a test batch."""
         self._check(runner, data_batch)
 
-    def _check(self, runner: Runner, data_batch: dict) -> None:
+    def _check(self, runner: Runner, data_batch: dict | None) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        head = getattr(model, 'decode_head', None)
-        if head is None:
+        head: Any = getattr(model, 'decode_head', None)
+        if head is None or data_batch is None:
             # Test-time augmentation wraps the model and gives each image several times.
             return
         head = head[-1] if isinstance(head, nn.ModuleList) else head

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
+from mmvmamba.datasets.errors import ImageError
 from mmvmamba.engine.drawing import draw_instances, draw_regions, enlargement, side_by_side
 from mmvmamba.registry import HOOKS
 
@@ -57,7 +58,10 @@ class PredictionPicturesHook(Hook):
 
     def _draw(self, runner: Runner, sample: BaseDataElement) -> None:
         content = np.frombuffer(get(sample.img_path), np.uint8)
-        image = cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        if image is None:
+            raise ImageError('the image cannot be decoded', path=sample.img_path)
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         factor = enlargement(image, self.min_side)
         path = Path(sample.img_path)
         out_file = self.out_dir / f'{path.stem}.png'

@@ -24,7 +24,7 @@ def count(
     predictions: list[dict],
     iou_type: str,
     category_ids: Sequence[int],
-    iou_thresholds: Sequence[float],
+    iou_thresholds: Sequence[float] | np.ndarray,
     max_detections: Sequence[int],
     with_categories: bool,
 ) -> Counts:
@@ -65,7 +65,7 @@ def count(
 
 
 def twelve_figures(
-    counts: Counts, iou_thresholds: Sequence[float], max_detections: Sequence[int]
+    counts: Counts, iou_thresholds: Sequence[float] | np.ndarray, max_detections: Sequence[int]
 ) -> np.ndarray:
     """The figures of ``FIGURES``; -1 for one that nothing contributes to.
 
@@ -88,7 +88,7 @@ def twelve_figures(
     return np.array(figures)
 
 
-def figures_by_class(counts: Counts, iou_thresholds: Sequence[float]) -> np.ndarray:
+def figures_by_class(counts: Counts, iou_thresholds: Sequence[float] | np.ndarray) -> np.ndarray:
     """Average precision of each class: all, at 0.5, at 0.75, small, medium, large; NaN if none."""
     precision = counts['precision'][..., -1]
     rows = []

@@ -218,7 +218,7 @@ class CocoMetric(BaseMetric):
 
     def _fast_recalls(self, annotations: dict, predicted: list[dict]) -> dict[str, float]:
         """Recall whatever the class; boxes are best first, as mmdet's heads return them."""
-        boxes = {image['id']: [] for image in annotations['images']}
+        boxes: dict[int, list[tuple]] = {image['id']: [] for image in annotations['images']}
         for item in annotations.get('annotations', []):
             if not item.get('ignore', False) and not item['iscrowd']:
                 x, y, width, height = item['bbox']
@@ -275,11 +275,11 @@ def annotations_from_samples(truths: Sequence[dict], classes: Sequence[str]) -> 
         classes: names of the labels, which become the categories 0, 1, ...
     """
     images = [{key: truth[key] for key in ('id', 'width', 'height')} for truth in truths]
-    annotations = []
+    annotations: list[dict] = []
     for truth in truths:
         for item in truth['instances']:
             x1, y1, x2, y2 = map(float, item['bbox'])
-            record = dict(
+            record: dict = dict(
                 id=len(annotations) + 1,
                 image_id=truth['id'],
                 category_id=int(item['bbox_label']),
@@ -306,13 +306,13 @@ def _check_finite(result: dict[str, np.ndarray], sample: dict) -> None:
             )
 
 
-def encode_masks(masks: torch.Tensor | Sequence[dict]) -> list[dict]:
+def encode_masks(masks: torch.Tensor | Sequence[dict]) -> list[dict | list]:
     """Gives run lengths with text counts, of bit masks (n, height, width) or of run lengths."""
     if isinstance(masks, torch.Tensor):
         from pycocotools import mask as mask_utils
 
-        masks = masks.detach().cpu().numpy().astype(np.uint8)
-        masks = [mask_utils.encode(np.asfortranarray(mask)) for mask in masks]
+        bits = masks.detach().cpu().numpy().astype(np.uint8)
+        masks = [mask_utils.encode(np.asfortranarray(mask)) for mask in bits]
     return [_text_counts(mask) for mask in masks]
 
 

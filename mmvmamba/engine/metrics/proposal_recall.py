@@ -11,7 +11,7 @@ def proposal_recalls(
     truths: Sequence[np.ndarray],
     proposals: Sequence[np.ndarray],
     numbers: Sequence[int],
-    iou_thresholds: Sequence[float],
+    iou_thresholds: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
     """Count objects that a proposal of their own overlaps enough.
 
@@ -26,7 +26,7 @@ def proposal_recalls(
     Returns:
         (numbers, thresholds) shares of the objects that were found; zero if there are none.
     """
-    covered = [[] for _ in numbers]
+    covered: list[list[float]] = [[] for _ in numbers]
     for truth, boxes in zip(truths, proposals, strict=True):
         overlaps = _overlaps(truth, boxes)
         for row, number in zip(covered, numbers, strict=True):
