@@ -11,8 +11,9 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing keeps a second process out.
-    fcntl = None
+except ImportError:
+    # Windows: nothing keeps a second process out. A module's name has no type that allows for None.
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ['hold_lock', 'put_in_place', 'sync_folder']
 

@@ -12,7 +12,7 @@ from .errors import UserError
 try:
     import fcntl
 except ImportError:
-    # Windows.
+    # Windows. A module's name has no type that allows for None.
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ['lock_work_dir']

@@ -129,6 +129,7 @@ class Runner(mmengine_runner.Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
+                # Of this handler alone, which mmengine builds of a class of its own.
                 handler.handleError = partial(_raise_log_error, handler)  # type: ignore[method-assign]
         return logger
 

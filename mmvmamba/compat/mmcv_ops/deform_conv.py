@@ -60,7 +60,7 @@ class ModulatedGeometry(NamedTuple):
     dilation_w: int
     group: int
     deformable_group: int
-    with_bias: int
+    with_bias: int  # a truth value; all that mmcv passes are integers
 
     def arguments(self) -> tuple[int, ...]:
         """In the order of torchvision's operator."""

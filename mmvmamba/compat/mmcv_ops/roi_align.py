@@ -23,7 +23,7 @@ def _compute_dtype(tensor: Tensor) -> torch.dtype:
 def _fill(output: Tensor, result: Tensor) -> None:
     """Make ``output`` hold ``result``, without a copy where the dtypes allow it."""
     if output.dtype == result.dtype:
-        # PyTorch declares the forms for storages alone.
+        # PyTorch's types have the forms for storages alone.
         output.set_(result)  # type: ignore[call-overload]
     else:
         output.copy_(result)

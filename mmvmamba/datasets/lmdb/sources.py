@@ -97,7 +97,7 @@ def list_source(
     layout = _resolve_layout(source, layout, list_file)
     if all_files and layout != 'tree':
         raise ValueError(f"all_files is for layout 'tree', got layout {layout!r}")
-    if list_file is not None:  # whose layout is 'list'
+    if list_file is not None:  # The layout is 'list'.
         listing = _list_lines(source, os.fspath(list_file), classes)
     elif layout == 'tree':
         listing = _list_tree(source, all_files)

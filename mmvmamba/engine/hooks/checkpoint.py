@@ -16,6 +16,7 @@ class CheckpointHook(mmengine_hooks.CheckpointHook):
     ``last_checkpoint`` in place. Arguments as mmengine's.
     """
 
+    # mmengine's attributes, whose types cannot be inferred.
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str | None, str | None]
 
