@@ -74,7 +74,7 @@ importlib.util.find_spec = lambda name, package=None: None
 import mmvmamba
 """
     status, _, error = run(code)
-    assert status != 0
+    assert status == 1
     last = error.strip().splitlines()[-1]
     assert 'mmengine is not installed' in last
     assert 'pip install "mmvmamba[openmmlab]"' in last

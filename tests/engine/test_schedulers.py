@@ -1,6 +1,7 @@
 """Learning rates of the published recipes, against values of the official training code."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from mmvmamba.engine.ema import SteppedEMA
 from mmvmamba.engine.schedulers import WarmupCosineLR
 from mmvmamba.registry import PARAM_SCHEDULERS
 
+ROOT = Path(__file__).parents[2]
+
 
 def scheduler_of(config, epoch_length):
     """The scheduler of a config on an optimizer with two learning rates, one half the other."""
-    config = Config.fromfile(f'configs/cls/{config}.py', import_custom_modules=False)
+    config = Config.fromfile(ROOT / f'configs/cls/{config}.py', import_custom_modules=False)
     settings = config.param_scheduler
     lr = config.optim_wrapper.optimizer.lr
     parameters = [dict(params=[torch.zeros(1)], lr=value) for value in (lr, lr / 2)]

@@ -13,6 +13,7 @@ from mmvmamba.checkpoint import FAMILIES
 from mmvmamba.models.backbones import BaseBackbone
 from mmvmamba.registry import BACKBONES
 from mmvmamba.testing import assert_close
+from tests.models.plain_half import PlainHalf, assert_maps_close
 
 PLAIN_MAMBA = dict(
     embed_dims=24,
@@ -100,7 +101,7 @@ def test_maps_have_the_promised_shapes_at_any_size(name, size):
     backbone = build(name).eval()
     with torch.no_grad():
         maps = backbone(image(*size, batch=1))
-    assert isinstance(maps, tuple) and maps
+    assert isinstance(maps, tuple) and len(maps) in (1, 4)
     for level in maps:
         assert level.dim() == 4 and level.shape[0] == 1 and level.isfinite().all()
     if len(maps) == 4:
@@ -288,16 +289,15 @@ def test_state_dict_round_trip_copy_and_pickle(name):
 
 
 @each_backbone
-def test_half_precision_is_finite_and_close(name):
+def test_half_precision_errs_at_most_twice_as_much_as_plain_pytorch(name):
     backbone, x = build(name).eval(), image(64, 64)
     with torch.no_grad():
         want = backbone(x)
         with torch.autocast('cpu', dtype=torch.bfloat16):
             got = backbone(x)
-    for half, level in zip(got, want, strict=True):
-        assert half.isfinite().all()
-        # bfloat16 keeps eight bits; errors add up over the blocks.
-        assert_close(half.float(), level, name, tolerance=0.1)
+        with PlainHalf():
+            plain = backbone(x)
+    assert_maps_close(got, plain, want, name)
 
 
 @each_backbone

@@ -1,6 +1,7 @@
 """The tool that checks data sets, and the same faults met by training."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from mmvmamba.datasets.errors import LabelMismatchError, SourceError
 from mmvmamba.datasets.toy import make_toy_data
 from mmvmamba.engine import LabelRangeHook, Runner
 
-CONFIG = 'configs/toy/seg_mambaout.py'
+ROOT = Path(__file__).parents[2]
+CONFIG = str(ROOT / 'configs/toy/seg_mambaout.py')
 
 
 @pytest.fixture(scope='module')
@@ -99,7 +101,9 @@ def test_detection_and_classification_configs_are_read_too(check, toy_config, tm
     broken = images / 'val/disc/disc_000000.JPEG'
     broken.write_bytes(broken.read_bytes()[:200])
     settings = [*options(images), 'model.head.num_classes=6']
-    code = check(['configs/cls/finetune_example.py', '--quiet', '--split', 'val', *settings])
+    code = check(
+        [str(ROOT / 'configs/cls/finetune_example.py'), '--quiet', '--split', 'val', *settings]
+    )
     assert code == 1
     assert f'{broken}: the image cannot be read' in capsys.readouterr().out
 

@@ -84,7 +84,6 @@ def test_corrupt_record_of_a_database(database, tmp_path):
     key = next(ImageNetLMDB(str(database)).reader.sample_keys())
     with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
         stored = transaction.get(key.encode())
-        assert stored is not None
         transaction.put(key.encode(), stored[:-9] + b'elsewhere')
     (found,) = faults(ImageNetLMDB(str(path), lazy_init=True), path)
     assert found.startswith(f': {key}: the SHA-256 must be ')
