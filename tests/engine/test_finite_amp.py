@@ -112,6 +112,12 @@ def test_a_loss_that_is_not_finite_with_finite_gradients_is_skipped():
     assert torch.equal(weights(model), before)
 
 
+def test_a_step_without_a_backward_is_refused():
+    _, wrapper = make()
+    with pytest.raises(RuntimeError, match='a step needs a backward before it'):
+        wrapper.step()
+
+
 def test_gradients_that_are_not_finite_under_a_finite_loss_are_skipped():
     model, wrapper = make()
     before = weights(model)
