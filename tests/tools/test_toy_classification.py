@@ -52,7 +52,7 @@ def databases(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('family', ['plain_mamba', 'vim', 'mambavision'])
+@pytest.mark.parametrize('family', ['plain_mamba', 'vim', 'mambavision', 'spatial_mamba'])
 def test_a_toy_classifier_learns(family, databases, tmp_path):
     config = f'configs/toy/cls_{family}.py'
     arguments = ('--work-dir', str(tmp_path), *data_options(databases))

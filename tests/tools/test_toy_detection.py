@@ -1,4 +1,4 @@
-"""The toy detectors: all take a step; two are trained through the tools until they detect."""
+"""The toy detectors: all take a step; three are trained through the tools until they detect."""
 
 import os
 import re
@@ -88,6 +88,7 @@ def shapes(tmp_path_factory):
     ('name', 'processes', 'metrics'),
     [
         ('plain_mamba_maskrcnn', 2, {'bbox': 0.25, 'segm': 0.25}),
+        ('vmamba_maskrcnn', 1, {'bbox': 0.25, 'segm': 0.25}),
         ('mambavision_retinanet', 1, {'bbox': 0.15}),
         ('mambavision_retinanet', 2, {'bbox': 0.15}),
     ],

@@ -39,7 +39,7 @@ def run(tool, family, data, work_dir, *arguments):
     return done.stdout
 
 
-@pytest.fixture(scope='module', params=['plain_mamba', 'vim'])
+@pytest.fixture(scope='module', params=['plain_mamba', 'vim', 'vmamba'])
 def trained(request, data, tmp_path_factory):
     """The family, and the checkpoint of its training."""
     work_dir = tmp_path_factory.mktemp(request.param)
