@@ -238,13 +238,6 @@ def test_the_best_five_of_three_classes_are_not_counted(train_tool):
         merge(train_tool, **classifier(3, topk=(5,)))
 
 
-def test_a_warm_up_longer_than_its_schedule_is_named(refused):
-    kind = 'param_scheduler.0.type=mmvmamba.WarmupCosineLR'
-    schedule = [kind, 'param_scheduler.0.length=2', 'param_scheduler.0.warmup=3']
-    message = refused(options=schedule)
-    assert 'param_scheduler.0.warmup must be at most its length, 2, got 3' in message
-
-
 def test_fine_tuning_for_two_epochs_is_possible(tmp_path):
     example = (ROOT / 'configs/cls/finetune_example.py').read_text()
     path = ROOT / 'configs/cls/finetune_example.py'
