@@ -1,6 +1,7 @@
 """Ending a training when the system asks for it, with a checkpoint to go on from."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -103,8 +104,15 @@ def _weights_are_updated(runner: Runner) -> bool:
 
 def _protect_workers(loader: DataLoader) -> None:
     # macOS does not tell who sent a signal.
-    if hasattr(signal, 'sigwaitinfo'):
-        loader.worker_init_fn = partial(_obey_parent_alone, then=loader.worker_init_fn)
+    if not loader.num_workers or not hasattr(signal, 'sigwaitinfo'):
+        return
+    loader.worker_init_fn = partial(_obey_parent_alone, then=loader.worker_init_fn)
+    context = loader.multiprocessing_context or multiprocessing.get_context()
+    if context.get_start_method() == 'fork':
+        # Windows has no such processes.
+        from .shielded_fork import ShieldedForkContext
+
+        loader.multiprocessing_context = ShieldedForkContext()
 
 
 def _obey_parent_alone(worker_id: int, then: Callable[[int], None] | None = None) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from mmvmamba.engine import latest_checkpoint
 from mmvmamba.engine.stop_signal import StopSignalHook, _protect_workers
@@ -119,6 +120,21 @@ def test_a_worker_outlasts_a_signal_to_all_processes(tmp_path):
     _protect_workers(loader)
     assert [int(batch['inputs']) for batch in loader] == list(range(8))
     assert (tmp_path / 'begun').exists()
+
+
+def test_a_worker_outlasts_a_signal_while_it_starts(monkeypatch):
+    """Before it is initialised, when PyTorch's handlers are in place and ours are not."""
+    set_handlers = signal_handling._set_worker_signal_handlers
+
+    def set_and_meet_a_signal():
+        set_handlers()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(signal_handling, '_set_worker_signal_handlers', set_and_meet_a_signal)
+    loader = DataLoader(Numbers(), num_workers=1)
+    _protect_workers(loader)
+    assert [int(batch['inputs']) for batch in loader] == list(range(8))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 class HangingNumbers(Numbers):

@@ -16,7 +16,10 @@ from mmvmamba.datasets.toy import make_toy_data
 
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
-FAMILIES = ('plain_mamba', 'vim', 'mambavision', 'mambaout')
+FAMILIES = (
+    *('plain_mamba', 'vim', 'mambavision', 'mambaout'),
+    *('vmamba', 'spatial_mamba', 'mila'),
+)
 HEADS = ('maskrcnn', 'retinanet')
 
 

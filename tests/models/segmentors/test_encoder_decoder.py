@@ -84,9 +84,12 @@ def test_features_of_the_config_match_official_numbers(config, family, case):
             case.check(f'out{i}', level)
 
 
+FAMILIES = ['plain_mamba', 'vim', 'mambavision', 'mambaout', 'vmamba', 'spatial_mamba', 'mila']
+
+
 # Sizes that neither the patches nor the windows divide.
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
-@pytest.mark.parametrize('family', ['plain_mamba', 'vim', 'mambavision', 'mambaout'])
+@pytest.mark.parametrize('family', FAMILIES)
 def test_every_family_takes_sizes_that_are_not_square(family, mode):
     init_default_scope('mmseg')
     config = Config.fromfile(ROOT / f'configs/toy/seg_{family}.py').model
