@@ -61,8 +61,8 @@ def test_import_works_without_accelerators_and_openmmlab():
     assert output
 
 
-def test_missing_mmengine_is_one_sentence():
-    code = """
+HIDE_MMENGINE = """
+import runpy
 import sys
 class Hide:
     def find_spec(self, name, path=None, target=None):
@@ -70,10 +70,23 @@ class Hide:
             raise ModuleNotFoundError("No module named 'mmengine'", name='mmengine')
 sys.meta_path.insert(0, Hide())
 import importlib.util
-importlib.util.find_spec = lambda name, package=None: None
-import mmvmamba
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == 'mmengine' else find_spec(name)
 """
-    status, _, error = run(code)
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        'import mmvmamba',
+        *(
+            f"runpy.run_path('{REPOSITORY}/tools/{name}.py', run_name='__main__')"
+            for name in ('train', 'test', 'misc/check_dataset')
+        ),
+    ],
+)
+def test_missing_mmengine_is_one_sentence(use):
+    status, _, error = run(HIDE_MMENGINE + use)
     assert status == 1
     last = error.strip().splitlines()[-1]
     assert 'mmengine is not installed' in last

@@ -1,5 +1,7 @@
 """Tests a checkpoint on the test data of its config and prints a table of the metrics."""
 
+import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
+
 import argparse
 
 from mmengine.config import Config, DictAction

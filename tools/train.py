@@ -1,5 +1,7 @@
 """Trains a classifier, detector or segmentor from its config."""
 
+import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
+
 import argparse
 
 from mmengine.config import Config, DictAction

@@ -1,5 +1,7 @@
 """Validates a classifier by name on a folder or a database, with the figures of tools/test.py."""
 
+import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
+
 import argparse
 import os
 import re

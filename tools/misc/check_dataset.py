@@ -6,6 +6,8 @@ leaves out or cuts, such as boxes without area or classes without an image.
 Exit codes: 0 no fault, 1 faults were found (they are listed), 2 bad input.
 """
 
+import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
+
 import argparse
 import sys
 from pathlib import Path

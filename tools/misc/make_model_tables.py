@@ -3,6 +3,8 @@
 Exit codes: 0 the tables are up to date, 1 they are not (with --check), 2 bad input.
 """
 
+import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
+
 import argparse
 import sys
 from collections.abc import Iterable

@@ -4,6 +4,8 @@ The result holds tensors and plain data only, has its hash in the name, and is p
 strictly into the model it belongs to.
 """
 
+import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
+
 import argparse
 from pathlib import Path
 
