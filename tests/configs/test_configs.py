@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmvmamba.cli.config_keys import KNOWN_KEYS
 from mmvmamba.cli.configs import TASKS, load_config, task_of
 from mmvmamba.cli.errors import UserError
+from mmvmamba.models.backbones import BaseBackbone
 
 ROOT = Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = sorted(
@@ -65,8 +66,12 @@ def test_config_builds(name):
     folder, _, file_name = name.partition('/')
     kind = folder if folder in FOLDERS else file_name.partition('_')[0]
     assert task_of(cfg) == FOLDERS[kind]
-    assert cfg.auto_scale_lr.base_batch_size > 0
-    assert sum(p.numel() for p in build_model(cfg).parameters()) > 0
+    # The learning rate is made for some whole number of GPUs.
+    gpus, rest = divmod(cfg.auto_scale_lr.base_batch_size, cfg.train_dataloader.batch_size)
+    assert gpus >= 1 and rest == 0
+    backbone = build_model(cfg).backbone
+    assert isinstance(backbone, BaseBackbone)
+    assert all(parameter.is_meta and parameter.numel() for parameter in backbone.parameters())
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)

@@ -5,7 +5,6 @@ the width inside a mixer, R the rank of the step sizes. The state has size 1.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,16 +48,11 @@ class StateFusion(nn.Module):
 
 
 class StructureAwareMixer(nn.Module):
-    """A gated selective scan in raster order; its states are fused before they are read out.
+    """A gated selective scan in raster order; its states are fused before they are read out."""
 
-    Args:
-        dim: Channels.
-        dt_rank: Rank R of the step-size projection, or 'auto'.
-    """
-
-    def __init__(self, dim: int, dt_rank: int | Literal['auto'] = 'auto') -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        inner, rank = EXPAND * dim, resolve_dt_rank(dt_rank, dim)
+        inner, rank = EXPAND * dim, resolve_dt_rank('auto', dim)
         self.split = [rank, 1, 1]
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)

@@ -6,7 +6,6 @@ directions.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +91,6 @@ class CrossScanMixer(nn.Module):
         dim: Channels.
         ssm_ratio: Ratio of the inner width E to the channels.
         d_state: Size S of the state.
-        dt_rank: Rank R of the step-size projections, or 'auto'.
         with_gate: Whether a gate multiplies the result.
         with_conv_bias: Whether the depth-wise convolution has a bias.
     """
@@ -102,14 +100,13 @@ class CrossScanMixer(nn.Module):
         dim: int,
         ssm_ratio: float = 2.0,
         d_state: int = 1,
-        dt_rank: int | Literal['auto'] = 'auto',
         with_gate: bool = False,
         with_conv_bias: bool = False,
     ) -> None:
         super().__init__()
         inner = int(ssm_ratio * dim)
         self.with_gate = with_gate
-        rank = resolve_dt_rank(dt_rank, dim)
+        rank = resolve_dt_rank('auto', dim)
         self.split = [rank, d_state, d_state]
         self.in_proj = nn.Linear(dim, 2 * inner if with_gate else inner, bias=False)
         self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=with_conv_bias)

@@ -47,8 +47,8 @@ class SimpleFPN(BaseModule):
         for scale in scales:
             layers, channels = scaling_layers(in_channels, scale)
             layers += [
-                ConvNorm(channels, out_channels, kernel_size=1, bias=False),
-                ConvNorm(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
+                ConvNorm(channels, out_channels, kernel_size=1),
+                ConvNorm(out_channels, out_channels, kernel_size=3),
             ]
             self.level_names.append(f'simfp_{int(math.log2(stride / scale))}')
             self.add_module(self.level_names[-1], nn.Sequential(*layers))
@@ -73,15 +73,10 @@ class SimpleFPN(BaseModule):
 class ConvNorm(nn.Conv2d):
     """A convolution that keeps its norm inside, where the official keys have it."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        padding: int = 0,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=padding, bias=bias)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+        )
         self.norm = LayerNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from mmvmamba.models.adapters import PlainMambaAdapter
 from mmvmamba.models.adapters.modules import MSDeformAttention, pyramid_grids, reference_points
-from mmvmamba.testing import GoldenCase, make_input
+from mmvmamba.testing import GoldenCase, load_filled, make_input
 
 GOLDEN = Path(__file__).parents[2] / 'golden' / 'plain_mamba'
 DTYPES = [torch.float64, torch.float32]
@@ -103,6 +103,42 @@ def test_adapter_of_l1_matches_official_numbers():
     adapter = load(PlainMambaAdapter('L1'), case, torch.float32)
     for i, level in enumerate(adapter(case.input().float()), start=1):
         case.check(f'f{i}', level)
+
+
+def small_adapter(**settings):
+    torch.manual_seed(0)
+    return load_filled(PlainMambaAdapter(**TINY, adapter=SETTINGS | settings)).eval()
+
+
+def test_an_extractor_without_mlp_is_one_whose_mlp_gives_nothing():
+    without, silenced = small_adapter(with_cffn=False), small_adapter()
+    for name, parameter in silenced.named_parameters():
+        if '.ffn.fc2.' in name:
+            torch.nn.init.zeros_(parameter)
+    x = torch.randn(1, 3, 64, 32)
+    assert not [key for key in without.state_dict() if 'ffn' in key]
+    with torch.no_grad():
+        for got, want in zip(without(x), silenced(x), strict=True):
+            assert torch.equal(got, want)
+
+
+def test_parts_have_the_sizes_and_norms_that_are_asked_for():
+    settings = dict(cffn_ratio=0.5, norm_cfg=dict(type='SyncBN'), init_values=0.3)
+    adapter = PlainMambaAdapter(**TINY, adapter=SETTINGS | settings)
+    first = adapter.interactions[0]
+    assert first.extractor.ffn.fc1.weight.shape == (16, 32)
+    assert (first.injector.gamma == 0.3).all()
+    for norm in (adapter.spm.stem[1], adapter.ad_norm1, adapter.ad_norm4):
+        assert isinstance(norm, torch.nn.SyncBatchNorm)
+
+
+@pytest.mark.parametrize('use_mamba_dt_init', [False, True])
+def test_initial_step_sizes(use_mamba_dt_init):
+    adapter = PlainMambaAdapter(**TINY, adapter=SETTINGS, use_mamba_dt_init=use_mamba_dt_init)
+    before = adapter.layers[0].mamba.dt_proj.bias.clone()
+    adapter.init_weights()
+    bias = adapter.layers[0].mamba.dt_proj.bias
+    assert torch.equal(bias, before if use_mamba_dt_init else torch.zeros_like(bias))
 
 
 def test_any_image_size_is_padded_at_the_bottom_and_right():

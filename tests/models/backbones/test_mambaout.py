@@ -256,6 +256,8 @@ def test_neck_takes_the_last_map():
     first, last = torch.randn(2, 6, 6, 6), torch.randn(2, 12, 3, 3)
     assert torch.equal(neck((first, last))[0], neck(last)[0])
     assert neck(last)[0].shape == (2, 48)
+    wide = MambaOutNeck(12, mlp_ratio=5)
+    assert wide(last)[0].shape == (2, wide.out_channels) == (2, 60)
 
 
 @pytest.mark.parametrize(

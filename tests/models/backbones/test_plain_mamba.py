@@ -38,6 +38,21 @@ def test_mixer_matches_official_numbers(name, dtype):
     case.check('out', mixer(case.input().to(dtype), tuple(case.spec['hw_shape'])))
 
 
+def test_mixer_has_the_widths_that_are_asked_for():
+    mixer = PlainMambaMixer(32, d_state=8, expand=1, dt_rank=3)
+    assert mixer.in_proj.weight.shape == (2 * 32, 32)
+    assert mixer.x_proj.weight.shape == (3 + 2 * 8, 32)
+    assert mixer.dt_proj.weight.shape == (32, 3)
+    assert mixer(make_input((2, 6, 32)).float(), (2, 3)).shape == (2, 6, 32)
+
+
+def test_layer_scale_multiplies_the_output():
+    plain, scaled = PlainMambaMixer(32), PlainMambaMixer(32, layer_scale=0.25)
+    scaled.load_state_dict(dict(plain.state_dict(), gamma=scaled.gamma))
+    x = make_input((2, 6, 32)).float()
+    assert torch.equal(scaled(x, (2, 3)), plain(x, (2, 3)) * 0.25)
+
+
 def test_mixer_gradients_match_official_numbers():
     case = GoldenCase(GOLDEN / 'mixer_grad_3x5')
     mixer = load(PlainMambaMixer(32, **MIXER), case, torch.float64)

@@ -4,10 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mmvmamba.models.backbones import vim_mixer
 from mmvmamba.models.backbones.vim_mixer import BidirectionalMamba, causal_conv1d
 from mmvmamba.ops.scan_order import reversed_order
-from mmvmamba.ops.selective_scan import selective_scan_ref
+from mmvmamba.ops.selective_scan import selective_scan, selective_scan_ref
 from mmvmamba.testing import assert_close, load_filled, make_input
+from tests.models.plain_half import PlainHalf, assert_maps_close
 
 SETTINGS = [
     dict(),
@@ -104,14 +106,44 @@ def test_convolution_meets_the_tokens_before_or_after(length, taps, dtype):
     assert_close(backward, causal_conv1d_ref(x.flip(1), conv).flip(1), 'backward', 1e-6)
 
 
-def test_mixer_computes_states_in_float32_under_autocast():
+@pytest.fixture
+def state_dtypes(monkeypatch):
+    """Precisions of what the scans are told of their states."""
+    seen = []
+
+    def recorded(u, delta, A, B, C, D, *, delta_bias, **settings):
+        seen.extend((A.dtype, D.dtype, delta_bias.dtype))
+        return selective_scan(u, delta, A, B, C, D, delta_bias=delta_bias, **settings)
+
+    monkeypatch.setattr(vim_mixer, 'selective_scan', recorded)
+    return seen
+
+
+def test_mixer_computes_states_in_float32_under_autocast(state_dtypes):
     mixer = load_filled(BidirectionalMamba(16))
     x, orders = make_input((2, 50, 16)).float(), reversed_order(50)
+    want = mixer(x, orders)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         got = mixer(x, orders)
+    with PlainHalf():
+        plain = mixer(x, orders)
     assert got.dtype == torch.bfloat16
-    assert_close(got.float(), mixer(x, orders), 'output', tolerance=0.05)
-    assert_close(mixer.to(torch.bfloat16)(x.bfloat16(), orders).float(), got.float(), 'half', 0.05)
+    assert set(state_dtypes) == {torch.float32}
+    assert_maps_close([got], [plain], [want], 'autocast')
+
+
+def test_mixer_of_half_precision_computes_states_in_float32(state_dtypes):
+    mixer = load_filled(BidirectionalMamba(16))
+    x, orders = make_input((2, 50, 16)).float(), reversed_order(50)
+    want = mixer(x, orders)
+    mixer = mixer.to(torch.bfloat16)
+    got = mixer(x.bfloat16(), orders)
+    with PlainHalf():
+        # Rounded parameters, as ours.
+        plain = mixer.float()(x, orders)
+    assert got.dtype == torch.bfloat16
+    assert set(state_dtypes) == {torch.float32}
+    assert_maps_close([got], [plain], [want], 'half')
 
 
 def test_unknown_scan_is_named():

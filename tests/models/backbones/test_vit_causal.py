@@ -123,16 +123,27 @@ def test_rows_are_deit():
         assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, 1e-3)
 
 
-def test_equals_the_public_deit():
+@pytest.mark.parametrize(
+    'settings', [{}, dict(patch_size=32, mlp_ratio=2, qkv_bias=False)], ids=str
+)
+def test_equals_the_public_deit(settings):
     timm = pytest.importorskip('timm')
-    theirs = load_filled(timm.create_model('deit_tiny_patch16_224', depth=2)).eval()
+    theirs = load_filled(timm.create_model('deit_tiny_patch16_224', depth=2, **settings)).eval()
     arch = dict(embed_dims=192, num_layers=2, num_heads=3)
-    ours = VisionTransformerCausal(arch, out_type='raw').eval()
+    ours = VisionTransformerCausal(arch, out_type='raw', **settings).eval()
     state = theirs.state_dict()
     ours.load_state_dict({k: v for k, v in state.items() if not k.startswith('head')})
     x = image(224, 224, batch=1).float()
     with torch.no_grad():
         assert_close(ours(x)[0], theirs.forward_features(x), 'tokens')
+
+
+def test_final_norm_may_be_left_out():
+    normed, plain = build(), build(final_norm=False)
+    assert plain.norm is None
+    with torch.no_grad():
+        tokens = plain(image())[0].movedim(1, -1)
+        assert_close(normed.norm(tokens).movedim(-1, 1), normed(image())[0], 'map', tolerance=1e-12)
 
 
 def test_stochastic_depth_grows_over_the_blocks():

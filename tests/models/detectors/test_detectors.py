@@ -56,6 +56,20 @@ def test_official_detector_keys_are_those_of_the_config(arch, detector):
     assert keys == official_keys(case)
 
 
+def test_finest_scale_decides_on_the_level_of_a_region():
+    rois = torch.tensor([[0.0, 0, 0, side, side] for side in (30, 60, 100, 200)])
+    levels = {}
+    for scale in (56, 28):
+        extractor = ScaledGradientRoIExtractor(
+            roi_layer=dict(type='RoIAlign', output_size=3),
+            out_channels=4,
+            featmap_strides=[4, 8, 16],
+            finest_scale=scale,
+        )
+        levels[scale] = extractor.map_roi_levels(rois, 3).tolist()
+    assert levels == {56: [0, 0, 0, 1], 28: [0, 1, 1, 2]}
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_region_features_send_a_scaled_gradient(training):
     torch.manual_seed(0)
