@@ -199,10 +199,11 @@ def test_metric_returns_boxes_and_masks_as_pycocotools_counts_them(case, tmp_pat
     assert len(figures) == 12
 
 
-def test_metric_is_the_one_of_mmdet(case, tmp_path):
+@pytest.mark.parametrize('overlaps', [{}, dict(iou_thrs=np.array([0.5, 0.6, 0.75]))], ids=str)
+def test_metric_is_the_one_of_mmdet(case, overlaps, tmp_path):
     mmdet = pytest.importorskip('mmdet.evaluation.metrics')
     annotations, detections = case
-    settings = dict(metric=['bbox', 'segm', 'proposal'])
+    settings = dict(metric=['bbox', 'segm', 'proposal'], **overlaps)
     ours = run_metric(annotations, detections, tmp_path, **settings)
     theirs = mmdet.CocoMetric(ann_file=str(tmp_path / 'annotations.json'), **settings)
     theirs.dataset_meta = dict(classes=CLASSES)
@@ -213,6 +214,33 @@ def test_metric_is_the_one_of_mmdet(case, tmp_path):
     assert ours.keys() == expected.keys()
     for key, value in expected.items():
         assert ours[key] == pytest.approx(value, abs=1e-9), key
+
+
+def test_categories_are_sorted_on_request(case, tmp_path):
+    annotations, detections = case
+    want = run_metric(annotations, detections, tmp_path, classwise=True)
+    other_order = dict(annotations, categories=annotations['categories'][::-1])
+    with pytest.raises(ValueError, match='categories'):
+        run_metric(other_order, detections, tmp_path)
+    path = tmp_path / 'annotations.json'
+    order = np.argsort(CATEGORY_IDS)
+    metric = CocoMetric(ann_file=str(path), sort_categories=True, classwise=True)
+    metric.dataset_meta = dict(classes=[CLASSES[i] for i in order])
+    for image in annotations['images']:
+        sample = to_sample(image, detections)
+        labels = sample['pred_instances']['labels']
+        sample['pred_instances']['labels'] = torch.from_numpy(np.argsort(order))[labels]
+        metric.process({}, [sample])
+    assert metric.evaluate(len(annotations['images'])) == want
+
+
+def test_annotations_are_read_and_results_gathered_as_asked(case, tmp_path):
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(case[0]))
+    metric = CocoMetric(str(path), backend_args=dict(backend='local'), collect_device='gpu')
+    assert metric.annotations == case[0] and metric.collect_device == 'gpu'
+    with pytest.raises(KeyError, match='nosuch'):
+        CocoMetric(str(path), backend_args=dict(backend='nosuch'))
 
 
 def test_proposals_match_whatever_their_class(case, tmp_path):

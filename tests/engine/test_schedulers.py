@@ -79,6 +79,17 @@ def test_fine_tuning_of_vim_keeps_its_rate():
     assert all(value == pytest.approx(1e-5) for value in got.values())
 
 
+def test_a_schedule_goes_on_behind_its_last_step():
+    settings = dict(length=20, warmup=5, start_ratio=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    whole = WarmupCosineLR(optimizer, **settings)
+    for _ in range(8):
+        optimizer.step()
+        whole.step()
+    later = torch.optim.SGD([dict(params=[torch.zeros(1)], initial_lr=0.5)], lr=0.5)
+    assert WarmupCosineLR(later, last_step=7, **settings).get_last_value() == whole.get_last_value()
+
+
 def test_a_warm_up_longer_than_the_cosine_is_refused():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     with pytest.raises(ValueError, match='0 <= warmup <= length is needed, got 5 and 4'):

@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmvmamba.engine import MesaEMAHook
+from mmvmamba.engine.ema import SteppedEMA
 from mmvmamba.models.classifiers import MesaClassifier
 from mmvmamba.testing import make_input
 from tests.official_files import golden
@@ -101,3 +102,10 @@ def test_the_hook_brings_the_average_in_at_its_epoch():
     runner.epoch = 3
     hook.before_train_epoch(runner)
     assert set(model.loss(*batch())) == {'loss', 'loss_mesa'}
+
+
+def test_the_average_is_of_the_kind_that_is_asked_for():
+    model, hook = classifier(), MesaEMAHook(start_epoch=0, ema_type='mmvmamba.SteppedEMA')
+    runner = SimpleNamespace(model=model, epoch=0)
+    hook.before_run(runner)
+    assert isinstance(hook.ema_model, SteppedEMA)
