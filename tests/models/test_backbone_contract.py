@@ -11,6 +11,7 @@ from torch import nn
 
 import mmvmamba.models  # noqa: F401  registers the backbones
 from mmvmamba.checkpoint import FAMILIES
+from mmvmamba.layers import MLP
 from mmvmamba.models.backbones import BaseBackbone
 from mmvmamba.registry import BACKBONES
 from mmvmamba.testing import assert_close, load_filled
@@ -244,6 +245,15 @@ def test_dropout_acts_where_it_is_said_and_in_training_only(name):
     assert len(dropped) == DROPOUTS[name]
     for zeros in dropped:
         assert 0.4 < zeros.double().mean() < 0.6
+
+
+@pytest.mark.parametrize('name', ['VMamba', 'SpatialMamba', 'MILA'])
+def test_mlps_have_the_width_that_is_asked_for(name):
+    backbone = build(name, arch=dict(SMALL[name]['arch'], mlp_ratio=2.5))
+    mlps = [module for module in backbone.modules() if isinstance(module, MLP)]
+    assert len(mlps) == sum(SMALL[name]['arch']['depths'])
+    for mlp in mlps:
+        assert mlp.fc1.out_features == int(2.5 * mlp.fc1.in_features)
 
 
 @each_backbone

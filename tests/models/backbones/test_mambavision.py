@@ -266,6 +266,20 @@ def test_window_size_may_be_written_as_upstream():
     assert sizes == [[112, 56]] * 2
 
 
+@pytest.mark.parametrize('qkv_bias', [True, False])
+@pytest.mark.parametrize('use_qk_norm', [True, False])
+def test_attention_is_built_as_asked(qkv_bias, use_qk_norm):
+    with torch.device('meta'):
+        backbone = MambaVision('T', qkv_bias=qkv_bias, use_qk_norm=use_qk_norm)
+    layers = [module for module in backbone.modules() if isinstance(module, Attention)]
+    # The second half of the last two stages, of 8 and 4 blocks.
+    assert len(layers) == 4 + 2
+    for layer in layers:
+        assert (layer.qkv.bias is not None) == qkv_bias
+        for norm in (layer.q_norm, layer.k_norm):
+            assert isinstance(norm, torch.nn.LayerNorm) == use_qk_norm
+
+
 def test_attention_dropout_rests_in_evaluation():
     x = torch.randn(2, 9, 8)
     layers = [load_filled(Attention(8, 2, attn_drop_rate=rate)) for rate in (0.0, 0.5)]
