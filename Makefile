@@ -38,17 +38,19 @@ demo: $(VENV)/.installed  ## train, evaluate and picture a toy Mask R-CNN on a M
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python demo/toy_demo.py
 
 test: $(VENV)/.tested  ## run the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not full and not gpu"
 
 test-slow: $(VENV)/.tested  ## run only what `make test` leaves out and needs no GPU
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu"
+		$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not full and not gpu"
 
 test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes on 2 cores)
 
 test-full: export MMVMAMBA_FUZZ = 10000
 test-full: export MMVMAMBA_KILLS = 20
 test-full: test-all audit  ## everything without a GPU, with ten times as many damaged files and more kills
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 2 --dist loadfile -m "full and not gpu"
 
 audit: $(VENV)/.installed  ## ask for known weaknesses of what is installed (needs a network, or says so)
 	@rm -f $(VENV)/audit.txt
@@ -74,7 +76,7 @@ format: $(VENV)/.linted  ## fix style
 
 coverage: $(VENV)/.tested  ## measure which lines the fast and the slow tests run (an hour)
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 -m "not gpu" --dist loadfile --cov=mmvmamba --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 -m "not full and not gpu" --dist loadfile --cov=mmvmamba --cov-report=term-missing:skip-covered
 
 configs: $(VENV)/.tested  ## check that every config loads and builds
 	$(BIN)/python -m pytest tests/configs

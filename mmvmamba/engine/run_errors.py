@@ -29,6 +29,8 @@ def run_errors(work_dir: str) -> Iterator[None]:
     """
     try:
         yield
+    except RunError:
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise RunError(_disk(error, work_dir)) from error

@@ -113,7 +113,9 @@ class Runner(mmengine_runner.Runner):
         """Trains as mmengine does, after removing what killed runs did not finish writing."""
         if is_main_process():
             remove_parts(self.work_dir)
-        with run_errors(self.work_dir), self._stop_signal.listening():
+        # torch raises that a worker died amid any line of Python, the first's way out included.
+        errors = run_errors(self.work_dir), run_errors(self.work_dir)
+        with errors[0], errors[1], self._stop_signal.listening():
             return super().train()
 
     def test(self) -> dict:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import sys
 from multiprocessing import resource_sharer
 
 import pytest
@@ -67,6 +68,24 @@ def test_a_worker_may_die_while_a_batch_is_fetched_from_it(tmp_path):
         run_errors(str(tmp_path)),
     ):
         gone.detach()
+
+
+def test_a_worker_may_die_while_the_error_of_another_is_explained(tmp_path):
+    dead = 'DataLoader worker (pid {}) is killed by signal: Killed. '
+
+    def interrupt(frame, event, argument):
+        if event == 'call' and frame.f_code.co_name == '__exit__':
+            raise RuntimeError(dead.format(18))
+
+    with (
+        pytest.raises(RunError, match=r'\(process 18\)') as caught,
+        run_errors(str(tmp_path)),
+        run_errors(str(tmp_path)),
+    ):
+        sys.setprofile(interrupt)
+        raise RuntimeError(dead.format(17))
+    sys.setprofile(None)
+    assert str(caught.value.__cause__.__context__) == dead.format(17)
 
 
 @pytest.mark.parametrize(

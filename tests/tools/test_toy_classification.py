@@ -77,6 +77,9 @@ def test_a_model_of_another_number_of_classes_is_refused_in_one_line(databases, 
     )
     assert done.returncode == 2, done.stderr
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith('error: head expects 5 classes, the data set of train_dataloader has 6')
-    assert f'path: {databases}/train.lmdb' in line and 'num_classes to 6' in line
+    assert line.startswith(
+        'error: train_dataloader: the data set must have the 5 classes of the model, got 6 '
+    )
+    assert f'path: {databases}/train.lmdb' in line
+    assert line.endswith('data_preprocessor to 6, or take the data that the model was made for.')
     assert 'Traceback' not in done.stderr

@@ -146,8 +146,8 @@ def test_a_part_is_fine_tuned_and_the_rest_listed(toy_options, checkpoint, tmp_p
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     log = done.stdout + done.stderr
-    unused = next(line for line in log.splitlines() if 'not used' in line)
+    unused = next(line for line in log.splitlines() if 'not used:' in line)
     assert 'head.fc.weight' in unused
-    left = next(line for line in log.splitlines() if 'left as they were' in line)
+    left = next(line for line in log.splitlines() if 'left as they were:' in line)
     assert 'bbox_head.retina_cls.weight' in left
     assert 'backbone.stages' not in left

@@ -105,7 +105,8 @@ class PyramidBackbone(BaseBackbone):
 
     def stage_maps(self, images: Tensor, last: int) -> list[Tensor]:
         """The stages' maps, ``(N, H, W, C)`` and without norm, up to the stage ``last``."""
-        x, maps = self.embed(images), list[Tensor]()
+        x = self.embed(images)
+        maps: list[Tensor] = []
         for i, stage in enumerate(self.layers[: last + 1]):
             for block in stage.blocks:
                 x = self.run_block(block, x)
