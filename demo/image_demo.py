@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(args.debug):
         image = read_image(args.image)
         predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+        predictor.opacity = args.opacity
         record, picture = predictor(image)
         out = Path(args.out_dir, f'{Path(args.image).stem}_{Path(args.model).stem}')
         out.parent.mkdir(parents=True, exist_ok=True)

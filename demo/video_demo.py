@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(args.debug):
         open_video(args.video).release()
         predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+        predictor.opacity = args.opacity
         out = Path(args.out_dir, f'{Path(args.video).stem}_{Path(args.model).stem}')
         out.parent.mkdir(parents=True, exist_ok=True)
         content = predict_video(predictor, args.video, f'{out}.mp4')

@@ -14,7 +14,7 @@ ROOMS = (
     ('version', 'registry', 'files', 'ops'),
     ('compat', 'layers', 'testing'),
     ('models', 'datasets'),
-    ('checkpoint',),
+    ('checkpoint', 'visualization'),
     ('engine',),
     ('apis',),
     ('hub',),

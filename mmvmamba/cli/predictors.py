@@ -20,8 +20,10 @@ from mmengine.structures import BaseDataElement
 import mmvmamba
 from mmvmamba.apis.model_table import MODEL_TABLE, find_model
 from mmvmamba.apis.task_models import TASK_WEIGHTS, task_configs
-from mmvmamba.engine.drawing import draw_classes, draw_instances, draw_regions, enlargement
 from mmvmamba.engine.metrics.coco_metric import encode_masks
+from mmvmamba.visualization.colours import class_colours
+from mmvmamba.visualization.panels import draw_classes, enlargement
+from mmvmamba.visualization.predictions import OPACITY, draw_instances, draw_regions
 
 from .configs import load_config, task_of
 from .errors import UserError
@@ -51,7 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='instances below this score are not drawn (default: %(default)s)',
     )
+    parser.add_argument(
+        '--opacity',
+        type=_opacity,
+        default=OPACITY,
+        metavar='O',
+        help="of the classes' colours in a segmentation, 0 to 1 (default: %(default)s)",
+    )
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def _opacity(text: str) -> float:
+    if 0 <= (value := float(text)) <= 1:
+        return value
+    raise argparse.ArgumentTypeError(f'must be from 0 to 1, got {text}')
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -88,11 +103,14 @@ class Predictor:
         score_thr: Instances below this score are in the record but not in the picture.
     """
 
+    # Of the colours of a segmentation, from 0 to 1.
+    opacity = OPACITY
+
     def __init__(self, inferencer: BaseInferencer, meta: dict, score_thr: float = 0.3) -> None:
         self.inferencer = inferencer
         self.inferencer.show_progress = False
         self.classes: Sequence[str] = meta.get('classes') or ()
-        self.palette = _palette(meta.get('palette'), len(self.classes))
+        self.palette = class_colours(meta.get('palette'), len(self.classes))
         self.score_thr = score_thr
 
     def __call__(self, image: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -163,7 +181,9 @@ class Segmentor(Predictor):
 
     def _picture(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
         labels = sample.pred_sem_seg.data[0].numpy()
-        return draw_regions(image, labels, self.classes, self.palette, enlargement(image))
+        return draw_regions(
+            image, labels, self.classes, self.palette, enlargement(image), self.opacity
+        )
 
 
 class Classifier(Predictor):
@@ -289,12 +309,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _palette(palette: object, count: int) -> Sequence[Sequence[int]]:
-    """Colours of the classes; evenly spread hues if there are none."""
-    if isinstance(palette, list | tuple) and len(palette) >= count:
-        return palette
-    hues = np.arange(max(count, 1)) * 180 // max(count, 1)
-    colours = np.stack([hues, np.full_like(hues, 200), np.full_like(hues, 230)], axis=-1)
-    return cv2.cvtColor(colours[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0].tolist()

@@ -1,5 +1,6 @@
 """The demos for images and videos, with random weights of toy models."""
 
+import argparse
 import importlib.util
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ from pycocotools import mask as mask_utils
 
 from mmvmamba.apis.models import build_classifier, model_config
 from mmvmamba.apis.task_models import build_from_config
-from mmvmamba.cli.predictors import get_predictor, read_image
+from mmvmamba.cli.predictors import add_arguments, get_predictor, read_image
 
 ROOT = Path(__file__).parents[2]
 SIZE = 90, 120
@@ -34,6 +35,15 @@ def load_demo(name):
 
 def config_of(kind):
     return str(ROOT / f'configs/toy/{CONFIGS[kind]}.py')
+
+
+@pytest.mark.parametrize('value', ['1.5', '-1', 'half'])
+def test_an_opacity_beyond_the_scale_is_refused(value, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit, match='2'):
+        parser.parse_args(['model', '--opacity', value])
+    assert value in capsys.readouterr().err
 
 
 @pytest.fixture(scope='module')

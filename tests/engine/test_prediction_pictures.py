@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from mmvmamba.engine import PredictionPicturesHook
-from mmvmamba.engine.drawing import HEADER
+from mmvmamba.visualization.panels import HEADER
 
 META = dict(classes=('cat', 'dog'), palette=[(255, 0, 0), (0, 255, 0)])
 SCORES = torch.tensor([0.9, 0.4])
@@ -59,3 +59,25 @@ def test_only_what_is_above_the_threshold_is_drawn(sample, tmp_path):
 
     assert drawn(0.3) == [True, True]
     assert drawn(0.5) == [True, False]
+
+
+def test_classes_are_drawn_with_the_truth(sample, tmp_path):
+    del sample.pred_instances
+    sample.pred_score = torch.tensor([0.9, 0.1])
+    colours = []
+    for truth in (0, 1):
+        sample.gt_label = torch.tensor([truth])
+        picture_of(sample, tmp_path)
+        # The folder's name is part of the file's.
+        picture = cv2.imread(str(tmp_path / f'{tmp_path.name}_image.png'))
+        colours.append(picture[400 + 35, 300].tolist())
+    right, wrong = colours
+    assert right[1] > 100 > right[2], 'green'
+    assert wrong[2] > 100 > wrong[1], 'red'
+
+
+def test_regions_are_drawn_with_the_opacity_that_is_asked_for(sample, tmp_path):
+    del sample.pred_instances
+    sample.pred_sem_seg = PixelData(data=torch.zeros(1, 40, 60, dtype=torch.long))
+    picture = picture_of(sample, tmp_path / 'out', opacity=1.0, min_side=40)
+    assert picture[HEADER + 2, 2].tolist() == [0, 0, 255]

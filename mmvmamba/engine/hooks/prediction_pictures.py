@@ -9,10 +9,15 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
 from mmvmamba.datasets.errors import ImageError
-from mmvmamba.engine.drawing import draw_instances, draw_regions, enlargement, side_by_side
 from mmvmamba.registry import HOOKS
+from mmvmamba.visualization.colours import class_colours
+from mmvmamba.visualization.panels import draw_classes, enlargement, side_by_side
+from mmvmamba.visualization.predictions import OPACITY, draw_instances, draw_regions
 
 __all__ = ['PredictionPicturesHook']
+
+
+TOP = 5
 
 
 @HOOKS.register_module()
@@ -27,15 +32,22 @@ class PredictionPicturesHook(Hook):
         score_thr: Instances below this score are not drawn.
         min_side: Images with a shorter side below this are enlarged by a whole factor.
         limit: How many pictures at most; None for all.
+        opacity: Of the colours of a segmentation, 0 to 1.
     """
 
     def __init__(
-        self, out_dir: str, score_thr: float = 0.5, min_side: int = 400, limit: int | None = None
+        self,
+        out_dir: str,
+        score_thr: float = 0.5,
+        min_side: int = 400,
+        limit: int | None = None,
+        opacity: float = OPACITY,
     ) -> None:
         self.out_dir = Path(out_dir)
         self.score_thr = score_thr
         self.min_side = min_side
         self.limit = limit
+        self.opacity = opacity
         self.count = 0
 
     def before_test(self, runner: Runner) -> None:
@@ -62,29 +74,41 @@ class PredictionPicturesHook(Hook):
         if image is None:
             raise ImageError('the image cannot be decoded', path=sample.img_path)
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        factor = enlargement(image, self.min_side)
+        picture = self._picture(runner, image, sample.cpu(), enlargement(image, self.min_side))
         path = Path(sample.img_path)
-        out_file = self.out_dir / f'{path.stem}.png'
-        if 'pred_instances' in sample:
-            picture = self._instances(runner, image, sample.cpu(), factor)
-            cv2.imwrite(str(out_file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            return
-        if 'pred_sem_seg' in sample:
-            picture = self._regions(runner, image, sample, factor)
-            cv2.imwrite(str(out_file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            return
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         # Class folders may hold files of the same name.
-        out_file = self.out_dir / f'{path.parent.name}_{path.stem}.png'
-        classes = runner.test_dataloader.dataset.metainfo['classes']
-        runner.visualizer.visualize_cls(image, sample, classes, out_file=str(out_file))
+        name = path.stem if 'pred_score' not in sample else f'{path.parent.name}_{path.stem}'
+        out_file = self.out_dir / f'{name}.png'
+        cv2.imwrite(str(out_file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
-    def _instances(
+    def _picture(
         self, runner: Runner, image: np.ndarray, sample: BaseDataElement, factor: int
     ) -> np.ndarray:
         meta = runner.test_dataloader.dataset.metainfo
         classes = meta['classes']
-        palette = meta.get('palette') or [(220, 60, 60)] * len(classes)
+        if 'pred_score' in sample:
+            return self._classes(image, sample, classes, factor)
+        palette = class_colours(meta.get('palette'), len(classes))
+        if 'pred_instances' in sample:
+            return self._instances(image, sample, classes, palette, factor)
+        return self._regions(image, sample, classes, palette, factor)
+
+    def _classes(
+        self, image: np.ndarray, sample: BaseDataElement, classes: Sequence[str], factor: int
+    ) -> np.ndarray:
+        scores, labels = sample.pred_score.topk(min(TOP, len(sample.pred_score)))
+        names = [classes[label] for label in labels.tolist()]
+        truth = classes[int(sample.gt_label[0])] if 'gt_label' in sample else None
+        return draw_classes(image, names, scores.tolist(), factor, truth)
+
+    def _instances(
+        self,
+        image: np.ndarray,
+        sample: BaseDataElement,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        factor: int,
+    ) -> np.ndarray:
         predicted = sample.pred_instances
         parts = {'prediction': predicted[predicted.scores > self.score_thr]}
         if 'gt_instances' in sample:
@@ -97,18 +121,23 @@ class PredictionPicturesHook(Hook):
         )
 
     def _regions(
-        self, runner: Runner, image: np.ndarray, sample: BaseDataElement, factor: int
+        self,
+        image: np.ndarray,
+        sample: BaseDataElement,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        factor: int,
     ) -> np.ndarray:
-        meta = runner.test_dataloader.dataset.metainfo
         titles = {'ground truth': 'gt_sem_seg', 'prediction': 'pred_sem_seg'}
         return side_by_side(
             {
                 title: draw_regions(
                     image,
-                    sample.get(name).data[0].cpu().numpy(),
-                    meta['classes'],
-                    meta['palette'],
+                    sample.get(name).data[0].numpy(),
+                    classes,
+                    palette,
                     factor,
+                    self.opacity,
                 )
                 for title, name in titles.items()
                 if name in sample
