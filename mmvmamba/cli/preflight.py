@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmvmamba.checkpoint import locate, read_checkpoint, state_dict_of_run
+from mmvmamba.datasets.lmdb.shards import find_databases
 
 from .config_keys import walk
 from .errors import UserError
@@ -85,8 +86,8 @@ def _check_dataset(key: str, node: dict) -> None:
     for name, prefix in prefixes.items():
         field = f'{key}.data_prefix.{name}'.rstrip('.')
         path = _join(root, prefix)
-        # A classification data set may be a database of that name.
-        if not os.path.exists(f'{path}.lmdb'):
+        # A classification data set may be a database of that name, or several.
+        if not os.path.exists(f'{path}.lmdb') and not find_databases(f'{path}.lmdb'):
             _check_path(path, 'folder', field)
 
 

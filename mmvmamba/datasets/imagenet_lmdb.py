@@ -19,6 +19,7 @@ from .image_files import find_defect
 from .lmdb.backend import LMDB_PREFIX
 from .lmdb.format import LABEL_DIGITS
 from .lmdb.reader import LMDBReader, find_database
+from .lmdb.shards import JoinedReader, open_reader
 
 __all__ = ['ImageNetLMDB']
 
@@ -28,7 +29,7 @@ LIST_PROBES = 1000
 
 @DATASETS.register_module()
 class ImageNetLMDB(BaseDataset):
-    """A classification data set in one LMDB database.
+    """A classification data set in one LMDB database, or in several that are read as one.
 
     Samples carry an ``lmdb://`` path as ``img_path``, which mmpretrain's ``LoadImageFromFile``
     reads like any other. The arguments that mmpretrain's ImageNet has too mean the same, so
@@ -42,7 +43,9 @@ class ImageNetLMDB(BaseDataset):
 
     Args:
         data_root: The database itself, or the folder that has ``<split>.lmdb``.
-        split: Name of the database in ``data_root``, without ``.lmdb``.
+        split: Name of the database in ``data_root``, without ``.lmdb``. With ``*``, as in
+            ``train-*-of-00008``, all that have such a name: the shards of one listing, or
+            databases of the same classes.
         data_prefix: The same as ``split``, under the name that ``CustomDataset`` uses.
         ann_file: List of ``<path> <class index>`` lines, relative to ``data_root``: picks and
             labels images in place of the database's own index.
@@ -83,7 +86,7 @@ class ImageNetLMDB(BaseDataset):
     ) -> None:
         prefix = data_prefix.get('img_path', '') if isinstance(data_prefix, dict) else data_prefix
         data_root = os.path.expanduser(data_root)
-        self.reader = LMDBReader(_database_path(data_root, split or prefix))
+        self.reader = open_reader(_database_path(data_root, split or prefix))
         self.num_classes = num_classes
         self.replace_corrupt = replace_corrupt
         if not ann_file and split and os.path.isfile(os.path.join(data_root, f'meta/{split}.txt')):
@@ -163,7 +166,7 @@ class ImageNetLMDB(BaseDataset):
             raise LMDBDataError(
                 f'a label must be below {len(given)}, the number of classes, got {labels[top]}',
                 path=path,
-                key=self._record(top)[0],
+                key=self._record(top)[1],
                 remedy='Give the classes that belong to the labels (classes=...).',
             )
         if self.num_classes is not None and len(given) != self.num_classes:
@@ -183,9 +186,9 @@ class ImageNetLMDB(BaseDataset):
     def get_data_info(self, idx: int) -> dict:
         """Path, label and place of a sample."""
         index = self._index(idx)
-        key, label = self._record(index)
+        reader, key, label = self._record(index)
         return {
-            'img_path': f'{LMDB_PREFIX}{self.reader.path}/{key}',
+            'img_path': f'{LMDB_PREFIX}{reader.path}/{key}',
             'gt_label': label,
             'sample_idx': idx if idx >= 0 else len(self) + idx,
         }
@@ -242,8 +245,13 @@ class ImageNetLMDB(BaseDataset):
         idx %= length
         return idx if self._selection is None else int(self._selection[idx])
 
-    def _record(self, index: int) -> tuple[str, int | None]:
-        return (self.reader.sample if self._list is None else self._list.sample)(index)
+    def _record(self, index: int) -> tuple[LMDBReader, str, int | None]:
+        """The database that has a sample, and the sample's key and label."""
+        if self._list is not None:
+            key, label = self._list.sample(index)
+            return self.reader.holder(key), key, label
+        reader, place = self.reader.part(index)
+        return reader, *reader.sample(place)
 
     def _replaces(self, error: CorruptRecordError) -> bool:
         """Whether another sample takes the place of a corrupt one; if so, says which it was."""
@@ -254,13 +262,13 @@ class ImageNetLMDB(BaseDataset):
 
     def _explain(self, idx: int) -> CorruptRecordError | None:
         """The error of a sample whose record is at fault, or None if the pipeline is."""
-        key = self._record(self._index(idx))[0]
-        defect = find_defect(self.reader.get(key), decode=True)
+        reader, key, _ = self._record(self._index(idx))
+        defect = find_defect(reader.get(key), decode=True)
         if not defect:
             return None
         return CorruptRecordError(
             f'the image cannot be decoded: {defect}',
-            path=self.reader.path,
+            path=reader.path,
             key=key,
             remedy='Check with `create_lmdb_dataset.py verify`, or set replace_corrupt=True to '
             'go on.',
@@ -288,7 +296,7 @@ class _SampleList:
         self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
 
     @classmethod
-    def from_keys(cls, reader: LMDBReader) -> '_SampleList':
+    def from_keys(cls, reader: LMDBReader | JoinedReader) -> '_SampleList':
         """Takes the folder of each image as its class, in alphabetical order."""
         names = list(reader.sample_keys())
         folders = [os.path.basename(os.path.dirname(name)) for name in names]
@@ -297,7 +305,7 @@ class _SampleList:
         return cls(names, [index[folder] for folder in folders], classes)
 
     @classmethod
-    def from_file(cls, path: str, reader: LMDBReader) -> '_SampleList':
+    def from_file(cls, path: str, reader: LMDBReader | JoinedReader) -> '_SampleList':
         """Reads lines of a path, a space and a class index.
 
         PlainMamba's databases have file names as keys, without the folder.

@@ -18,7 +18,9 @@ from mmvmamba.datasets.errors import (
     LMDBDataError,
 )
 from mmvmamba.datasets.lmdb.backend import _readers
-from mmvmamba.datasets.lmdb.writer import BuildOptions, create_lmdb
+from mmvmamba.datasets.lmdb.shards import shard_path
+from mmvmamba.datasets.lmdb.sources import list_source
+from mmvmamba.datasets.lmdb.writer import BuildOptions, LMDBWriter, create_lmdb
 from tests.datasets.lmdb_samples import encode, random_image
 
 pytest.importorskip('mmpretrain')
@@ -73,6 +75,27 @@ def test_workers_read_what_the_main_process_reads(database, context):
     for _ in range(2):
         got = [sample['img'] for batch in loader for sample in batch]
         assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_shards_are_read_as_one_database(database, image_folder, tmp_path):
+    listing = list_source(image_folder)
+    for index in (1, 2, 3):
+        path = shard_path(tmp_path / 'train.lmdb', index, 3)
+        LMDBWriter(listing.share(index, 3), path, BuildOptions(workers=0)).run()
+    joined, whole = build(tmp_path, split='train-*-of-00003'), build(database.parent, split='train')
+    assert joined.CLASSES == whole.CLASSES
+    assert joined.get_gt_labels().tolist() == whole.get_gt_labels().tolist()
+    for ours, theirs in zip(joined, whole, strict=True):
+        assert np.array_equal(ours['img'], theirs['img'])
+        assert ours['gt_label'] == theirs['gt_label'] and ours['sample_idx'] == theirs['sample_idx']
+    assert joined[29]['img_path'].endswith('train-00003-of-00003.lmdb/cat dog/more/é.png')
+    loader = DataLoader(joined, batch_size=4, num_workers=2, collate_fn=as_list)
+    got = [sample for batch in loader for sample in batch]
+    assert [sample['gt_label'] for sample in got] == whole.get_gt_labels().tolist()
+    (tmp_path / 'list.txt').write_text('cat dog/3 x.JPEG 0\nant/2 x.JPEG 1\n')
+    picked = build(tmp_path, split='train-*-of-00003', ann_file='list.txt')
+    names = [os.path.basename(os.path.dirname(os.path.dirname(s['img_path']))) for s in picked]
+    assert names == ['train-00003-of-00003.lmdb', 'train-00001-of-00003.lmdb']
 
 
 def test_lazy_data_sets_touch_nothing(tmp_path):

@@ -51,6 +51,26 @@ def test_create_info_verify_export(tool, images, tmp_path, capsys, command):
     assert (tmp_path / 'l.txt').read_text().splitlines()[4] == 'b/0.JPG 1'
 
 
+def test_shards_are_built_and_merged(tool, images, tmp_path, capsys):
+    base = tmp_path / 'train.lmdb'
+    for shard in ('1/2', '2/2'):
+        assert tool('create', images, base, '--shard', shard, '--quiet', '--workers', 0) == 0
+    shards = sorted(tmp_path.glob('train-*.lmdb'))
+    assert [path.name for path in shards] == [f'train-0000{i}-of-00002.lmdb' for i in (1, 2)]
+    assert tool('info', shards[1]) == 0
+    assert 'shard:        2 of 2' in capsys.readouterr().out
+    assert tool('merge', *shards, base, '--quiet') == 0
+    assert tool('verify', base, '--quiet', '--workers', 0) == 0
+    assert f'{base}: 8 images' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        tool('merge', shards[0], tmp_path / 'other.lmdb', '--quiet')
+    assert end.value.code == 2 and 'shards 2 of 2 are missing' in capsys.readouterr().err
+    for wrong in ('2', '0/2', '3/2', 'a/b'):
+        with pytest.raises(SystemExit) as end:
+            tool('create', images, base, '--shard', wrong)
+        assert end.value.code == 2 and 'must be I/N with 1 <= I <= N' in capsys.readouterr().err
+
+
 def test_unreadable_images_are_reported_and_set_the_exit_code(tool, images, tmp_path, capsys):
     (images / 'b' / 'bad.jpeg').write_bytes(b'no image')
     base = tmp_path / 'train.lmdb'

@@ -10,6 +10,8 @@ from pathlib import Path
 from mmvmamba.cli.errors import user_errors
 from mmvmamba.datasets import LMDBReader
 from mmvmamba.datasets.lmdb.maintenance import export_lmdb, verify_lmdb
+from mmvmamba.datasets.lmdb.merge import merge_lmdb
+from mmvmamba.datasets.lmdb.shards import shard_path
 from mmvmamba.datasets.lmdb.sources import LAYOUTS, Listing, list_source
 from mmvmamba.datasets.lmdb.writer import (
     BuildOptions,
@@ -26,6 +28,8 @@ EXAMPLES = """examples:
   %(prog)s create data/imagenet/train data/imagenet/train.lmdb
   %(prog)s create ILSVRC2012_img_val.tar data/imagenet/val.lmdb --list meta/val.txt
   %(prog)s create data/coco data/coco.lmdb --layout tree --all-files
+  %(prog)s create imagenet21k train.lmdb --shard 3/8        # on the third of 8 machines
+  %(prog)s merge train-*-of-00008.lmdb train.lmdb
   %(prog)s verify data/imagenet/train.lmdb --workers 8
   %(prog)s export data/imagenet/val.lmdb val_again"""
 
@@ -49,6 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     common.add_argument('--quiet', action='store_true', help='no progress bar')
     commands = parser.add_subparsers(dest='command', required=True)
     _add_create(commands, common)
+    _add_merge(commands, debug)
     info = commands.add_parser('info', parents=[debug], help='say what a database holds')
     info.add_argument('database')
     info.add_argument('--json', action='store_true', help='print the header as JSON')
@@ -101,12 +106,40 @@ def _add_create(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         '--decode', action='store_true', help='decode every image fully to check it (slower)'
     )
     create.add_argument('--limit', type=_count, metavar='N', help='only N images, evenly spread')
+    create.add_argument(
+        '--shard',
+        type=_shard,
+        metavar='I/N',
+        help='only the I-th of N shares, into OUTPUT-0000I-of-0000N.lmdb: a machine builds each, '
+        '`merge` makes one of them, or the data set reads OUTPUT-*-of-0000N as one',
+    )
     create.add_argument('--verify', action='store_true', help='check every record when done')
     create.add_argument('--dry-run', action='store_true', help='say what would be built')
     create.add_argument('--overwrite', action='store_true', help='replace a database')
     create.add_argument(
         '--restart', action='store_true', help='throw an interrupted build of it away'
     )
+
+
+def _add_merge(commands: argparse._SubParsersAction, debug: argparse.ArgumentParser) -> None:
+    merge = commands.add_parser(
+        'merge',
+        parents=[debug],
+        help='make one database of several, every record checked; repeated after an interruption, '
+        'go on with it',
+    )
+    merge.add_argument('databases', nargs='+', metavar='DATABASE', help='all shards, in any order')
+    merge.add_argument('output', help='the new database')
+    merge.add_argument('--quiet', action='store_true', help='no progress bar')
+    merge.add_argument('--overwrite', action='store_true', help='replace a database')
+    merge.add_argument('--restart', action='store_true', help='throw an interrupted merge away')
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition('/')
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f'must be I/N with 1 <= I <= N, such as 3/8, got {text!r}')
+    return int(index), int(count)
 
 
 def _count(text: str) -> int:
@@ -122,8 +155,12 @@ def create(args: argparse.Namespace) -> int:
     listing = list_source(args.source, args.layout, args.list, classes, args.all_files)
     if args.limit:
         listing = listing.spread(args.limit)
+    output = args.output
+    if args.shard:
+        listing = listing.share(*args.shard)
+        output = str(shard_path(output, *args.shard))
     if args.dry_run:
-        _describe(listing, args.output)
+        _describe(listing, output)
         return 0
     options = BuildOptions(
         workers=args.workers,
@@ -133,11 +170,16 @@ def create(args: argparse.Namespace) -> int:
         restart=args.restart,
         progress=not args.quiet,
     )
-    report = LMDBWriter(listing, args.output, options).run()
+    report = LMDBWriter(listing, output, options).run()
     code = _tell(report)
     if args.verify:
-        code = max(code, _verify(args.output, args.workers, False, not args.quiet))
+        code = max(code, _verify(output, args.workers, False, not args.quiet))
     return code
+
+
+def merge(args: argparse.Namespace) -> int:
+    options = BuildOptions(overwrite=args.overwrite, restart=args.restart, progress=not args.quiet)
+    return _tell(merge_lmdb(args.databases, args.output, options))
 
 
 def _describe(listing: Listing, output: str) -> None:
@@ -212,6 +254,8 @@ def info(args: argparse.Namespace) -> int:
         return 0
     for name, value in vars(header).items():
         print(f'{name + ":":13} {value}')
+    if reader.shard is not None:
+        print(f'{"shard:":13} {reader.shard.index} of {reader.shard.count}')
     classes = reader.classes
     if classes is not None:
         print(f'{"classes:":13} {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}')
@@ -222,7 +266,9 @@ def info(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    command = dict(create=create, build=create, info=info, verify=verify, export=export)
+    command = dict(
+        create=create, build=create, merge=merge, info=info, verify=verify, export=export
+    )
     with user_errors(args.debug):
         return command[args.command](args)
 

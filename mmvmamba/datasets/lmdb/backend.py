@@ -4,6 +4,7 @@ A path ``lmdb://data/coco.lmdb/train2017/000000000009.jpg`` names the record
 ``train2017/000000000009.jpg`` of the database ``data/coco.lmdb``; an absolute path has three
 slashes. It can stand wherever a config takes a path, without ``backend_args``, so that
 ``data_root = 'lmdb://data/coco.lmdb'`` is all that changes for a tree stored with its annotations.
+``lmdb://data/coco-*-of-00004.lmdb`` names shards, which are read as one database.
 """
 
 import os
@@ -18,16 +19,17 @@ from mmvmamba.datasets.errors import KeyMissingError, LMDBDataError
 
 from .format import CREATE_COMMAND
 from .reader import LMDBReader, find_database
+from .shards import JoinedReader, find_databases, open_reader
 
 __all__ = ['LMDB_PREFIX', 'LMDBFileBackend', 'split_uri']
 
 LMDB_PREFIX = 'lmdb://'
 
 # One reader for each database, whatever the transforms and datasets that ask.
-_readers: dict[str, LMDBReader] = {}
+_readers: dict[str, LMDBReader | JoinedReader] = {}
 
 
-def split_uri(uri: str | os.PathLike) -> tuple[LMDBReader, str]:
+def split_uri(uri: str | os.PathLike) -> tuple[LMDBReader | JoinedReader, str]:
     """The reader and the key that a path ``lmdb://<database>/<key>`` names."""
     path = os.fspath(uri).removeprefix(LMDB_PREFIX)
     # Every image of an epoch comes this way: a known database is found at once by its usual name.
@@ -40,10 +42,10 @@ def split_uri(uri: str | os.PathLike) -> tuple[LMDBReader, str]:
         folder = folder.rpartition('/')[0].rstrip('/')
     if not folder:
         folder = path.rstrip('/')
-        while folder and find_database(folder) is None:
+        while folder and find_database(folder) is None and not find_databases(folder):
             folder = folder.rpartition('/')[0].rstrip('/')
         if folder:
-            _readers[folder] = LMDBReader(folder)
+            _readers[folder] = open_reader(folder)
     if folder:
         # A key may begin with a slash of its own.
         return _readers[folder], path[len(folder) + 1 :].rstrip('/')
@@ -141,7 +143,7 @@ class LMDBFileBackend(BaseStorageBackend):
             if is_listed and (suffix is None or name.endswith(suffix)):
                 yield name
 
-    def _locate(self, filepath: str | Path) -> tuple[LMDBReader, str]:
+    def _locate(self, filepath: str | Path) -> tuple[LMDBReader | JoinedReader, str]:
         path = str(filepath)
         if path.startswith(LMDB_PREFIX):
             return split_uri(path)
@@ -149,7 +151,7 @@ class LMDBFileBackend(BaseStorageBackend):
             raise ValueError(
                 f"a path must begin with '{LMDB_PREFIX}' without db_path, got {path!r}"
             )
-        reader = _readers.setdefault(self.db_path, LMDBReader(self.db_path))
+        reader = _readers.setdefault(self.db_path, open_reader(self.db_path))
         root = self.root.rstrip('/')
         if root and not path.startswith(f'{root}/') and path.rstrip('/') != root:
             raise KeyMissingError(

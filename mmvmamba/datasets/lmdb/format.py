@@ -18,6 +18,7 @@ key                            value
 ``__mmvmamba__/resized``       ``<u8`` x M: samples that were re-encoded because of a size limit
 ``__mmvmamba__/skipped``       JSON: list of ``[key, reason]`` of the unreadable source images
 ``__mmvmamba__/checksums``     ``<u8`` x N, ascending: `checksum` of each record with its key
+``__mmvmamba__/shard``         JSON: see `Shard`; absent from a database that has a whole listing
 =============================  ==================================================================
 
 The tables are single values, so that a reader looks one sample up inside the memory map and never
@@ -50,6 +51,7 @@ __all__ = [
     'RESERVED',
     'TABLES',
     'Header',
+    'Shard',
     'check_tables',
     'checksum',
     'decode_key',
@@ -70,6 +72,7 @@ LABEL_DIGITS = 7  # of a label in a list: there are names to be made for as many
 # In the order in which the manifest covers them.
 TABLES = (
     'classes', 'keys', 'key_ends', 'labels', 'sizes', 'sha256', 'resized', 'skipped', 'checksums',
+    'shard',
 )  # fmt: skip
 
 END_DTYPE = np.dtype('<u8')
@@ -141,6 +144,35 @@ class Header:
                 f'{sorted(set(wrong))}',
                 path=path,
                 remedy=BUILD_AGAIN,
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which share of a listing a database has.
+
+    Args:
+        index: Which one, from 1 on.
+        count: Shares in all.
+        listing: SHA-256 that identifies the whole listing.
+    """
+
+    index: int
+    count: int
+    listing: str
+
+    def dumps(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def loads(cls, data: bytes, path: str) -> 'Shard':
+        """Reads what `dumps` wrote; ``path`` is named in the errors."""
+        values = parse_json(data, 'shard', dict, path)
+        kinds = {field.name: field.type for field in fields(cls)}
+        if {name: type(value) for name, value in values.items()} != kinds:
+            raise LMDBDataError(
+                f'a shard must have {sorted(kinds)}, got {values}', path=path, remedy=BUILD_AGAIN
             )
         return cls(**values)
 

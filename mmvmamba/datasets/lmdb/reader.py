@@ -24,6 +24,7 @@ from .format import (
     SIZE_DTYPE,
     TABLES,
     Header,
+    Shard,
     check_tables,
     checksum,
     decode_key,
@@ -174,6 +175,12 @@ class LMDBReader:
         return None if value is None else parse_json(value, 'classes', list, self.path)
 
     @property
+    def shard(self) -> Shard | None:
+        """Which share of a larger listing the database has; None if it has a whole one."""
+        value = self._bytes('shard')
+        return None if value is None else Shard.loads(value, self.path)
+
+    @property
     def skipped(self) -> list[list[str]]:
         """Key and reason of each source image that the build could not read."""
         value = self._bytes('skipped')
@@ -226,6 +233,14 @@ class LMDBReader:
             end = struct.unpack_from('<Q', ends, 8 * index)[0]
             key = decode_key(database.needed('keys')[start:end])
             return key, None if labels is None else struct.unpack_from('<i', labels, 4 * index)[0]
+
+    def part(self, index: int) -> tuple['LMDBReader', int]:
+        """The database that has a sample, which is this one, and the sample's place in it."""
+        return self, index
+
+    def holder(self, key: str) -> 'LMDBReader':
+        """The database that has a key, or would have it: this one."""
+        return self
 
     def sample_keys(self) -> Iterator[str]:
         """All keys in sample order; in LMDB's order if the database is not of our layout."""

@@ -1,17 +1,20 @@
 """Lists what is to be stored: folders, lists, tar files and trees of images become a `Listing`."""
 
+import hashlib
+import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
 
 from mmvmamba.datasets.errors import LMDBDataError
 from mmvmamba.datasets.image_files import IMAGE_EXTENSIONS, is_image_name
 
-from .format import LABEL_DIGITS, encode_key
+from .format import FORMAT_VERSION, LABEL_DIGITS, LABEL_DTYPE, Shard, encode_key
 
 __all__ = ['LAYOUTS', 'Listing', 'list_source']
 
@@ -31,6 +34,8 @@ class Listing:
         locations: Where the bytes are; None for an image that a list names and a tar lacks.
         labels: Class indices, or None.
         classes: Class names in label order, or None.
+        shard: Which share of a larger listing it is, or None.
+        least_classes: How many classes there are at least, also if no image here has the last.
     """
 
     layout: str
@@ -38,6 +43,8 @@ class Listing:
     locations: list[Location | None]
     labels: list[int] | None
     classes: list[str] | None
+    shard: Shard | None = None
+    least_classes: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,7 +53,42 @@ class Listing:
     def num_classes(self) -> int:
         if self.classes is not None:
             return len(self.classes)
-        return max(self.labels) + 1 if self.labels else 0
+        return max(self.least_classes, max(self.labels) + 1 if self.labels else 0)
+
+    def digest(self, *settings: object) -> str:
+        """Identifies keys, labels and classes, and settings that count as well."""
+        head = [FORMAT_VERSION, self.layout, self.classes, *settings]
+        if self.shard is not None:
+            head.append(asdict(self.shard))
+        digest = hashlib.sha256(json.dumps(head).encode())
+        for key in self.keys:
+            digest.update(encode_key(key) + b'\n')
+        if self.labels is not None:
+            digest.update(np.asarray(self.labels, LABEL_DTYPE).tobytes())
+        return digest.hexdigest()
+
+    def share(self, index: int, count: int) -> 'Listing':
+        """One of ``count`` shares of equal numbers of images, in the order of the listing.
+
+        Args:
+            index: Which one, from 1 on.
+            count: Shares in all.
+        """
+        if not 1 <= index <= count <= len(self):
+            raise ValueError(
+                f'a shard must be I of N with 1 <= I <= N <= {len(self)}, the number of images, '
+                f'got {index} of {count}'
+            )
+        start, end = (place * len(self) // count for place in (index - 1, index))
+        return Listing(
+            self.layout,
+            self.keys[start:end],
+            self.locations[start:end],
+            None if self.labels is None else self.labels[start:end],
+            self.classes,
+            Shard(index, count, self.digest()),
+            self.num_classes,
+        )
 
     def spread(self, limit: int) -> 'Listing':
         """``limit`` images, evenly spread, so that a sorted listing keeps all its classes."""
@@ -59,6 +101,7 @@ class Listing:
             [self.locations[i] for i in picks],
             None if self.labels is None else [self.labels[i] for i in picks],
             self.classes,
+            least_classes=self.num_classes,
         )
 
     def estimate_bytes(self, probes: int = 2000) -> int:

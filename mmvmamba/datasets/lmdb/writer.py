@@ -1,14 +1,13 @@
 """Builds an LMDB database: reader processes, one writer, and a state that survives being killed."""
 
 import errno
-import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -23,7 +22,6 @@ from mmvmamba.version import __version__
 from .format import (
     CHECKSUM_DTYPE,
     END_DTYPE,
-    FORMAT_VERSION,
     LABEL_DTYPE,
     SIZE_DTYPE,
     Header,
@@ -33,6 +31,7 @@ from .format import (
     parse_json,
 )
 from .loading import LoadedImage, load_images
+from .options import BuildOptions, BuildReport, default_workers
 from .pages import check_pages
 from .reader import close_environments, find_database
 from .sources import Listing, list_source
@@ -62,55 +61,6 @@ EMPTY_BYTES = 2 * PAGE  # of a database that has nothing: its meta pages
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 SPARE_BYTES = 64 << 20
 LOCK_SECONDS = 2
-
-
-def default_workers() -> int:
-    """Reader processes that build fastest: one for each core beside the writer's, 8 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return min(8, (cores or 1) - 1)
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How a database is built.
-
-    Args:
-        workers: Reader processes; 0 reads in the writer's own process. By default one for each core
-            that the writer leaves free, 8 at most.
-        max_size: Images with a longer short edge are re-encoded to it; 0 stores every file as is.
-        decode: Whether to decode each image fully, not just its header and end.
-        batch_bytes: Bytes of one transaction.
-        batch_images: Images of one transaction, at most.
-        overwrite: Whether a database that is already there may be replaced.
-        restart: Whether to throw an interrupted build away instead of going on with it.
-        progress: Whether to show a progress bar.
-    """
-
-    workers: int = field(default_factory=default_workers)
-    max_size: int = 0
-    decode: bool = False
-    batch_bytes: int = 16 << 20
-    batch_images: int = 2000
-    overwrite: bool = False
-    restart: bool = False
-    progress: bool = False
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What came of a build.
-
-    Args:
-        path: The database.
-        header: Its header.
-        skipped: Key and reason of each image that could not be read.
-        resumed_at: Number of images that an earlier, interrupted run had done.
-    """
-
-    path: str
-    header: Header
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    resumed_at: int = 0
 
 
 def estimate_map_size(num_bytes: int, num_images: int) -> int:
@@ -245,7 +195,7 @@ class LMDBWriter:
             )
 
     def _room(self) -> int:
-        map_size = estimate_map_size(self.listing.estimate_bytes(), len(self.listing))
+        map_size = estimate_map_size(self._estimate_bytes(), len(self.listing))
         file = find_database(str(self.partial))
         present = os.path.getsize(file) if file else 0
         free = shutil.disk_usage(self.partial).free + present
@@ -259,22 +209,20 @@ class LMDBWriter:
 
     def _fingerprint(self) -> str:
         """Identifies the images and everything that decides what is stored of them."""
-        digest = hashlib.sha256(
-            json.dumps(
-                [
-                    FORMAT_VERSION,
-                    self.listing.layout,
-                    self.listing.classes,
-                    self.options.max_size,
-                    self.options.decode,
-                ]
-            ).encode()
-        )
-        for key in self.listing.keys:
-            digest.update(encode_key(key) + b'\n')
-        if self.listing.labels is not None:
-            digest.update(np.asarray(self.listing.labels, LABEL_DTYPE).tobytes())
-        return digest.hexdigest()
+        return self.listing.digest(self.options.max_size, self.options.decode)
+
+    def _images(self, start: int) -> Generator[LoadedImage, None, None]:
+        """The images from a place of the listing on."""
+        options = self.options
+        return load_images(self.listing, start, options.workers, options.max_size, options.decode)
+
+    def _skipped(self) -> list[list[str]]:
+        """Key and reason of each image that is known beforehand to be unreadable."""
+        return []
+
+    def _estimate_bytes(self) -> int:
+        """Size of all images together."""
+        return self.listing.estimate_bytes()
 
     def _resume(self, env: lmdb.Environment) -> int:
         with env.begin() as txn:
@@ -297,16 +245,15 @@ class LMDBWriter:
 
     def _copy(self, env: lmdb.Environment) -> None:
         """Stores the images that are not there yet, a transaction for every ``batch_bytes``."""
-        options = self.options
         done = self._resume(env)
         fingerprint = self._fingerprint()
-        images = load_images(self.listing, done, options.workers, options.max_size, options.decode)
+        images = self._images(done)
         bar = tqdm(
             total=len(self.listing),
             initial=done,
             unit='img',
             desc=self.output.name,
-            disable=not options.progress,
+            disable=not self.options.progress,
         )
         with bar, closing(images):
             while done < len(self.listing):
@@ -364,7 +311,8 @@ class LMDBWriter:
         """Turns what the batches noted into tables, and writes them with the header."""
         with env.begin() as txn:
             rows = np.frombuffer(b''.join(_values_below(txn, BATCH)), BATCH_ROW)
-            skipped = [item for v in _values_below(txn, SKIPPED) for item in json.loads(v)]
+            skipped = self._skipped()
+            skipped += [item for v in _values_below(txn, SKIPPED) for item in json.loads(v)]
         if len(rows) == 0:
             raise LMDBDataError(
                 f'none of the {len(self.listing)} images could be read; the first: {skipped[0][1]}',
@@ -410,6 +358,8 @@ class LMDBWriter:
             tables['classes'] = json.dumps(listing.classes).encode()
         if listing.labels is not None:
             tables['labels'] = np.asarray(listing.labels, LABEL_DTYPE)[indices].tobytes()
+        if listing.shard is not None:
+            tables['shard'] = listing.shard.dumps()
         return tables
 
     def _report(self, env: lmdb.Environment, resumed_at: int) -> BuildReport:
