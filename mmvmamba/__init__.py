@@ -1,16 +1,16 @@
 """Vision-Mamba backbones for classification, detection and segmentation from config files."""
 
 import importlib
+import itertools
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .compat import prepare_stack
 from .compat.late_import import when_imported
 from .hub.checkpoint_schemes import register_schemes
 from .version import __version__
-
-prepare_stack()
-
-from . import datasets  # noqa: E402  prepare_stack says in one sentence if mmengine is missing
 
 __all__ = [
     'DetInferencer',
@@ -46,4 +46,21 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+def _prepare(mmengine: ModuleType | None = None) -> None:
+    # First, for it says in one sentence if mmengine is missing.
+    prepare_stack()
+    importlib.import_module('mmvmamba.datasets')
+
+
+def _is_command() -> bool:
+    """Whether this process is ``mmvmamba`` or ``python -m mmvmamba``."""
+    called = ('-m', 'mmvmamba') in itertools.pairwise(sys.orig_argv)
+    return called or Path(sys.argv[0]).stem == 'mmvmamba'
+
+
+if _is_command():
+    # Its help is there at once and without mmengine; whatever runs a model imports mmengine.
+    when_imported('mmengine', _prepare)
+else:
+    _prepare()
 when_imported('mmengine.runner.checkpoint', register_schemes)

@@ -19,7 +19,7 @@ ROOMS = (
     ('apis',),
     ('hub',),
     ('cli',),
-    ('collect_env', 'doctor', ''),
+    ('collect_env', 'doctor', '__main__', ''),
 )
 RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 # Folder -> libraries that no file in it may import, at any place. `ops` takes tensors and knows

@@ -6,10 +6,20 @@ import sys
 import time
 from collections.abc import Iterator
 
-__all__ = ['SETUP_ERRORS', 'UserError', 'user_errors']
+__all__ = ['EXIT_CODES', 'EXIT_FOUND', 'SETUP_ERRORS', 'UserError', 'user_errors']
 
+EXIT_FOUND = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# One meaning each for the command and for every program in tools/.
+EXIT_CODES = {
+    0: 'all is well',
+    EXIT_FOUND: 'it ran and found what it looks for: faults, wrong results; or it broke down',
+    EXIT_ERROR: 'bad input or arguments; one line says which and the way out',
+    EXIT_INTERRUPTED: 'interrupted by Ctrl-C',
+    143: 'a training was stopped by SIGTERM or SIGUSR1 and left a checkpoint',
+}
 
 # What bad input raises while a run is set up. Once it runs, a ValueError is a bug and keeps its
 # traceback.

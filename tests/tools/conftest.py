@@ -1,8 +1,12 @@
 import importlib.util
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mmvmamba.cli import test_run, train_run
+from mmvmamba.cli.main import parse_args
 from mmvmamba.datasets.toy import make_toy_data
 
 ROOT = Path(__file__).parents[2]
@@ -15,14 +19,23 @@ def load_tool(name):
     return module
 
 
+def tool_with_parts(name, parts):
+    """A tool beside what its command is made of: how arguments are read, and what they do."""
+    return SimpleNamespace(
+        **{part: getattr(parts, part) for part in parts.__all__},
+        main=load_tool(name).main,
+        parse_args=partial(parse_args, name),
+    )
+
+
 @pytest.fixture(scope='session')
 def train_tool():
-    return load_tool('train')
+    return tool_with_parts('train', train_run)
 
 
 @pytest.fixture(scope='session')
 def test_tool():
-    return load_tool('test')
+    return tool_with_parts('test', test_run)
 
 
 @pytest.fixture(scope='session')

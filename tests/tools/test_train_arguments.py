@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmvmamba.cli.errors import UserError
+from mmvmamba.cli.training import set_resume, set_seed_of_run
 
 from .conftest import ROOT
 
@@ -92,27 +93,27 @@ def test_resume_names_the_checkpoint(train_tool, tmp_path):
         torch.save(dict(meta=dict(epoch=epoch)), tmp_path / f'epoch_{epoch}.pth')
     (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
     cfg = merge(train_tool, '--work-dir', str(tmp_path))
-    assert train_tool.set_resume(cfg, 'auto')
+    assert set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
-    assert train_tool.set_resume(cfg, str(tmp_path / 'epoch_1.pth'))
+    assert set_resume(cfg, str(tmp_path / 'epoch_1.pth'))
     assert cfg.load_from == str(tmp_path / 'epoch_1.pth')
 
 
 def test_resume_without_a_checkpoint_starts_anew(train_tool, tmp_path):
     cfg = merge(train_tool, '--work-dir', str(tmp_path), load_from='a.pth')
-    assert not train_tool.set_resume(cfg, 'auto')
+    assert not set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, 'a.pth')
 
 
 def test_resume_takes_the_seed_of_the_run(train_tool):
     resumed = merge(train_tool, resume=True)
-    train_tool.set_seed_of_run(resumed, dict(seed=12))
+    set_seed_of_run(resumed, dict(seed=12))
     assert resumed.randomness.seed == 12
     given = merge(train_tool, '--seed', '4', resume=True)
-    train_tool.set_seed_of_run(given, dict(seed=12))
+    set_seed_of_run(given, dict(seed=12))
     assert given.randomness.seed == 4
     fine_tuned = merge(train_tool, load_from='a.pth')
-    train_tool.set_seed_of_run(fine_tuned, dict(seed=12))
+    set_seed_of_run(fine_tuned, dict(seed=12))
     assert fine_tuned.randomness.seed is None
 
 

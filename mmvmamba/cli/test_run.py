@@ -1,0 +1,80 @@
+"""A test of a checkpoint from its arguments: ``mmvmamba test``."""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from mmvmamba.checkpoint import CheckpointError
+from mmvmamba.datasets.errors import DataError
+from mmvmamba.engine.launch import init_dist
+from mmvmamba.engine.run_errors import RunError
+
+from .configs import load_config, task_of
+from .dataset_checks import check_pairs
+from .errors import UserError, user_errors
+from .evaluation import (
+    fit_topk,
+    format_table,
+    set_classwise,
+    set_format_only,
+    set_metrics,
+    set_out_file,
+    set_show_dir,
+    set_tta,
+)
+from .preflight import check_data, check_model, check_weights, check_work_dir
+from .training import build_runner, default_work_dir
+
+__all__ = ['check', 'merge_args', 'test']
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+    """Writes the arguments into a copy of the config."""
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    cfg.launcher = args.launcher
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.allow_partial:
+        cfg.allow_partial = True
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = default_work_dir(args.config)
+    if args.eval:
+        set_metrics(cfg, args.eval, args.topk)
+    fit_topk(cfg, 'test_evaluator', args.topk)
+    if args.classwise:
+        set_classwise(cfg)
+    if args.format_only:
+        set_format_only(cfg, args.format_only)
+    if args.tta:
+        set_tta(cfg)
+    if args.out:
+        set_out_file(cfg, args.out)
+    if args.show_dir:
+        set_show_dir(cfg, args.show_dir, args.show_limit)
+    return cfg
+
+
+def check(cfg: Config) -> None:
+    """Refuses what would fail later; touches the disk last."""
+    task_of(cfg)
+    if not cfg.get('test_dataloader') or cfg.get('test_cfg') is None:
+        raise UserError(f'{cfg.filename} has no test_dataloader or test_cfg: nothing to test')
+    check_data(cfg, ('test_dataloader',))
+    check_pairs(cfg, ('test_dataloader',))
+    check_weights(cfg, check_model(cfg))
+    check_work_dir(cfg.work_dir)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Tests as the arguments of ``mmvmamba test`` say."""
+    with user_errors(args.debug):
+        cfg = merge_args(load_config(args.config, args.cfg_options), args)
+        check(cfg)
+        init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
+        runner = build_runner(cfg)
+    with user_errors(args.debug, also=(CheckpointError, DataError, RunError)):
+        metrics = runner.test()
+    if is_main_process():
+        print(format_table(metrics) if metrics else 'results written, nothing evaluated')
