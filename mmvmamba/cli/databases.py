@@ -145,7 +145,7 @@ def _info(args: argparse.Namespace) -> int:
     if classes is not None:
         print(f'{"classes:":13} {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}')
     print(f'{"first key:":13} {reader.sample(0)[0]}')
-    _show([tuple(item) for item in reader.skipped])
+    _show([(key, reason) for key, reason in reader.skipped])
     return 0
 
 

@@ -62,7 +62,8 @@ def parse_args(
         prog: What help calls the program.
     """
     module = _load(f'commands.{command.replace(" ", ".")}')
-    parser = _Parser(prog=prog or f'mmvmamba {command}', **_texts(module))
+    parser = _Parser(prog=prog or f'mmvmamba {command}')
+    parser.description, parser.epilog = _texts(module)
     _fill(parser, module)
     return parser.parse_args(argv)
 
@@ -110,16 +111,19 @@ def _add_commands(parser: argparse.ArgumentParser, package: str, names: Sequence
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     for name in names:
         module = _load(f'{package}.{name}')
-        _fill(commands.add_parser(name, help=module.SUMMARY, **_texts(module)), module)
+        child = commands.add_parser(name, help=module.SUMMARY)
+        child.description, child.epilog = _texts(module)
+        _fill(child, module)
 
 
 def _load(name: str) -> ModuleType:
     return importlib.import_module(f'.{name}', __package__)
 
 
-def _texts(module: ModuleType) -> dict[str, str]:
+def _texts(module: ModuleType) -> tuple[str, str]:
+    """What help says before and behind the arguments."""
     summary = f'{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.'
-    return dict(description=summary, epilog=f'example:\n  {module.EXAMPLE}')
+    return summary, f'example:\n  {module.EXAMPLE}'
 
 
 def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
