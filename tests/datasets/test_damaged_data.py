@@ -1,5 +1,6 @@
 """Damaged annotations, masks and images: documented errors, the same in training and in checks."""
 
+import copy
 import io
 import json
 import random
@@ -111,9 +112,10 @@ def spoil(content, seed):
             if action < 0.15:
                 del node[key]
             elif action < 0.25 and isinstance(node, list):
-                node.append(node[key])
+                node.append(copy.deepcopy(node[key]))
             else:
-                node[key] = draw.choice(VALUES)
+                # A copy: later replacements would reach into the list of values, and into itself.
+                node[key] = copy.deepcopy(draw.choice(VALUES))
             break
     return content
 

@@ -12,6 +12,7 @@ from torch import nn
 from mmvmamba.engine.layer_decay import parameter_depths
 from mmvmamba.models import adapters, backbones  # noqa: F401  registers them
 from mmvmamba.registry import MODELS
+from tests.models.test_backbone_contract import backbone_classes
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / 'golden' / 'vim' / 'optimizer_groups.json').read_text()
@@ -25,6 +26,10 @@ SMALL = {
     'VimAdapter': dict(arch=dict(embed_dims=192, num_layers=4)),
     'MambaVision': dict(arch='T'),
     'MambaOut': dict(arch='femto'),
+    'VisionTransformerCausal': dict(arch='deit_tiny'),
+    'VMamba': dict(arch='tiny_s1l8'),
+    'SpatialMamba': dict(arch='tiny'),
+    'MILA': dict(arch='tiny'),
 }
 
 
@@ -101,6 +106,10 @@ def test_groups_without_other_rules_keep_the_weight_decay():
     assert {decay for _, decay in got.values()} == {1.0}
 
 
+def test_every_backbone_is_looked_at():
+    assert set(SMALL) == set(backbone_classes())
+
+
 @pytest.mark.parametrize('kind', SMALL)
 def test_depths_rise_along_the_backbone(kind):
     backbone = make_backbone(kind)
@@ -140,6 +149,39 @@ def test_depths_rise_along_the_backbone(kind):
                 'downsample_layers.1.conv.weight': 4,
                 'stages.1.0.fc1.weight': 4,
                 'stages.3.2.fc1.weight': 18,
+            },
+        ),
+        # Depths 2, 2, 8 and 2.
+        (
+            'VMamba',
+            14,
+            {
+                'patch_embed.7.weight': 0,
+                'layers.0.blocks.1.norm.weight': 2,
+                'layers.0.downsample.1.weight': 3,
+                'layers.2.blocks.7.norm.weight': 12,
+                'layers.3.blocks.1.norm.weight': 14,
+            },
+        ),
+        # Depths 2, 4, 8 and 4, as MILA's.
+        (
+            'SpatialMamba',
+            18,
+            {
+                'patch_embed.conv1.conv.weight': 0,
+                'layers.1.downsample.conv.0.conv.weight': 7,
+                'layers.2.blocks.0.cpe1.weight': 7,
+                'layers.3.blocks.3.cpe1.weight': 18,
+            },
+        ),
+        (
+            'MILA',
+            18,
+            {
+                'patch_embed.conv1.conv.weight': 0,
+                'layers.1.downsample.conv.0.conv.weight': 7,
+                'layers.2.blocks.0.cpe1.weight': 7,
+                'layers.3.blocks.3.cpe1.weight': 18,
             },
         ),
     ],
