@@ -20,7 +20,7 @@ from .loading import (
     state_dict_of_run,
 )
 from .publish import plain_meta, save_published, weights_to_publish
-from .safe_load import CheckpointError, read_checkpoint
+from .safe_load import CheckpointError, check_whole, read_checkpoint
 from .schemes import load_from_any
 from .sources import locate
 
@@ -29,6 +29,7 @@ __all__ = [
     'CheckpointError',
     'Converted',
     'PretrainedBackbone',
+    'check_whole',
     'convert',
     'fit_model',
     'load_backbone',

@@ -57,11 +57,11 @@ def read_checkpoint(
 
 
 def check_whole(path: Path, name: str) -> None:
-    """Checks a file that does not have its name yet, without reading its tensors.
+    """Checks whether a file is all there, without reading its tensors.
 
     Args:
         path: The file.
-        name: The name that it is to have.
+        name: Its name, or the one that it is to have.
 
     Raises:
         CheckpointError: It is no checkpoint or not a whole one, or it is not what its name says.

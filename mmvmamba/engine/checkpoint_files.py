@@ -7,12 +7,12 @@ process or the machine meanwhile, the name holds the old file or the new one.
 import contextlib
 import logging
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
 
+from mmvmamba.checkpoint import CheckpointError, check_whole
 from mmvmamba.files import put_in_place
 
 __all__ = [
@@ -85,10 +85,13 @@ def latest_checkpoint(work_dir: str) -> str | None:
         The path of the first that is whole, or None if there is none.
     """
     for path in _candidates(Path(work_dir)):
-        fault = _fault(path)
-        if fault is None:
+        try:
+            check_whole(path, path.name)
+        except CheckpointError as error:
+            said = f'passed over a checkpoint: {error}'
+            print_log(said, logger='current', level=logging.WARNING)
+        else:
             return str(path)
-        print_log(f'passed over {path}: {fault}', logger='current', level=logging.WARNING)
     return None
 
 
@@ -113,20 +116,3 @@ def _noted(work_dir: Path) -> Path | None:
     except (OSError, ValueError):
         # No note, or garbage instead of a path.
         return None
-
-
-def _fault(path: Path) -> str | None:
-    """Why a file is no whole checkpoint; None if it is one. Reads all of it."""
-    if path.stat().st_size == 0:
-        return 'the file is empty'
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            names = archive.namelist()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
-        return 'the file is cut short or no checkpoint'
-    if damaged is not None:
-        return f'the checksum of its record {damaged} does not match'
-    if not any(name.endswith('/data.pkl') for name in names):
-        return 'the file is no checkpoint'
-    return None

@@ -1,7 +1,7 @@
 """The experiments of VMamba, Spatial-Mamba and MILA take a step and are evaluated, on toy data.
 
-Networks, heads, losses, optimizers, schedules, hooks and transforms are those of the experiment. What
-is changed: the data with their number of classes, images of a quarter of the side, two in a batch.
+Networks, heads, losses, optimizers, schedules, hooks and transforms are those of the experiment.
+Changed are the data with their number of classes; images have a quarter of the side, a batch two.
 """
 
 import pytest
