@@ -2,17 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-from tqdm import tqdm
-
-from mmvmamba.cli.errors import UserError, user_errors
-from mmvmamba.cli.predictors import Predictor, add_arguments, get_predictor
-
-FALLBACK_RATE = 25.0
+from mmvmamba.cli.errors import user_errors
+from mmvmamba.cli.predictors import add_arguments, get_predictor
+from mmvmamba.cli.videos import open_video, predict_video
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,68 +17,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('video', help='video file that OpenCV reads')
     add_arguments(parser)
     return parser.parse_args(argv)
-
-
-def open_video(path: str) -> cv2.VideoCapture:
-    """Opens a video file.
-
-    Raises:
-        UserError: There is no such file, or it is not a video.
-    """
-    if not Path(path).is_file():
-        raise UserError(f'there is no video {path}')
-    video = cv2.VideoCapture(path)
-    if not video.isOpened():
-        raise UserError(f'{path} cannot be read as a video')
-    return video
-
-
-def frames(video: cv2.VideoCapture, path: str) -> Iterator[np.ndarray]:
-    """The frames, blue first.
-
-    Raises:
-        UserError: There is not a single one.
-    """
-    is_read, frame = video.read()
-    if not is_read:
-        raise UserError(f'{path} cannot be read as a video: it has no frame')
-    while is_read:
-        yield frame
-        is_read, frame = video.read()
-
-
-def predict_video(predictor: Predictor, path: str, out_file: str) -> dict:
-    """Writes the video of the pictures; a file in parts until it is complete.
-
-    Returns:
-        The frame rate and the records of all frames.
-    """
-    video = open_video(path)
-    # Some containers do not say.
-    rate = video.get(cv2.CAP_PROP_FPS) or FALLBACK_RATE
-    total = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
-    writer, records = None, []
-    for frame in tqdm(frames(video, path), total=total, unit='frame'):
-        record, picture = predictor(frame)
-        records.append(record)
-        if writer is None:
-            size = picture.shape[1], picture.shape[0]
-            writer = cv2.VideoWriter(out_file, cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
-            if not writer.isOpened():
-                raise UserError(f'{out_file} cannot be written: OpenCV has no MPEG-4 encoder')
-        # A legend may be wider or narrower than that of the first frame.
-        writer.write(_fit(picture, size))
-    writer.release()
-    video.release()
-    return dict(rate=rate, frames=records)
-
-
-def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cuts or fills up the picture at the right and at the bottom."""
-    fitted = np.zeros((size[1], size[0], 3), np.uint8)
-    part = picture[: size[1], : size[0]]
-    fitted[: part.shape[0], : part.shape[1]] = part
-    return fitted
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-__all__ = ['add_cfg_options', 'add_launcher', 'count', 'positive']
+__all__ = ['add_cfg_options', 'add_launcher', 'count', 'fraction', 'positive']
 
 
 def positive(text: str) -> int:
@@ -23,6 +23,17 @@ def _at_least(text: str, least: int) -> int:
         raise argparse.ArgumentTypeError(f'must be a whole number, got {text!r}') from None
     if value < least:
         raise argparse.ArgumentTypeError(f'must be {least} or more, got {value}')
+    return value
+
+
+def fraction(text: str) -> float:
+    """Reads a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'must be a number, got {text!r}') from None
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'must be from 0 to 1, got {text}')
     return value
 
 

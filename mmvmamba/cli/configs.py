@@ -6,6 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
+from mmvmamba.apis.catalogue import find_entry
+from mmvmamba.apis.metafiles import config_root
 from mmvmamba.compat import require
 
 from .config_keys import unknown_keys, unknown_options
@@ -21,13 +23,15 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Reads a config file and applies overrides.
 
     Args:
-        path: The file.
+        path: The file; or, where there is none, its path from the root of the project or the name
+            of its model, for the configs that came with the package.
         options: Overrides as ``--cfg-options`` gives them, dotted key to value.
 
     Raises:
         UserError: If the file is missing or does not parse, if an override does not fit, or if it
             or the file has a key that nothing reads.
     """
+    path = _find(path)
     if not Path(path).is_file():
         raise UserError(f'config file {path} does not exist{_similar_files(path)}')
     try:
@@ -46,6 +50,17 @@ def load_config(path: str, options: dict | None = None) -> Config:
     for key, hint in unknown_keys(cfg):
         raise UserError(f'{path}: unknown key {key!r}; {hint}')
     return cfg
+
+
+def _find(path: str) -> str:
+    """The shipped config that is meant, if there is no such file."""
+    if Path(path).is_file():
+        return path
+    shipped = config_root().parent / path
+    if path.endswith('.py') and shipped.is_file():
+        return str(shipped)
+    entry = None if path.endswith('.py') else find_entry(path)
+    return str(entry.config) if entry else path
 
 
 def _import_packages(cfg: Config) -> None:

@@ -2,10 +2,11 @@
 
 import argparse
 import difflib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -304,7 +305,8 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # mmengine prints the path of each checkpoint, where a pipe may expect JSON.
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter('ignore', UserWarning)
             yield
     finally:

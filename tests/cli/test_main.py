@@ -70,7 +70,7 @@ def test_help_names_every_command_and_exit_code(run):
     code, text, _ = run('--help')
     assert code == 0
     for name in COMMANDS:
-        assert f'\n    {name} ' in text
+        assert f'\n    {name}' in text
     for exit_code in (0, 1, 2, 130, 143):
         assert f'\n  {exit_code} ' in text
 

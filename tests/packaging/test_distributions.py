@@ -65,3 +65,12 @@ def test_distribution_works_outside_the_checkout(distributions, pattern, tmp_pat
     )
     output = run(python, '-c', SCRIPT.format(place=str(environment)), cwd=tmp_path)
     assert output.strip().endswith('works')
+    command = environment / 'bin' / 'mmvmamba'
+    assert 'l1_maskrcnn_1x' in run(command, 'list', 'l1*', cwd=tmp_path)
+    # The config is found by its path in the project and read with its bases.
+    checked = subprocess.run(
+        [command, 'data', 'check', 'configs/toy/det_mambaout_retinanet.py'],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 2
+    assert 'data root data/toy/coco' in checked.stderr

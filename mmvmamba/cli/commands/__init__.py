@@ -21,6 +21,7 @@ __all__ = ['COMMANDS']
 
 # In the order in which help lists them.
 COMMANDS = (
+    'predict',
     'train',
     'test',
     'list',
@@ -29,4 +30,5 @@ COMMANDS = (
     'data',
     'doctor',
     'env',
+    'completion',
 )
