@@ -82,7 +82,7 @@ def predict_input(predictor: Predictor, item: Input, out: str | None) -> dict:
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
     if item.is_video:
-        return predict_video(predictor, str(item.path), target and f'{target}.mp4')
+        return predict_video(predictor, str(item.path), f'{target}.mp4' if target else None)
     record, picture = predictor(read_image(item.path))
     if target is not None and not cv2.imwrite(f'{target}.png', picture):
         raise UserError(f'{target}.png cannot be written')
