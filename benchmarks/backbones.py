@@ -30,7 +30,7 @@ from common import (
     median,
     peak_memory,
     set_threads,
-    spread,
+    show_spread,
     take_turns,
     write_report,
 )
@@ -45,7 +45,7 @@ try:
 except ImportError:
     timm = None
 
-TORCHVISION = ('convnext_tiny', 'convnext_small', 'swin_t', 'swin_s')
+TORCHVISION = ('convnext_tiny', 'convnext_small', 'convnext_base', 'swin_t', 'swin_s', 'swin_b')
 TIMM = ('deit_tiny_patch16_224', 'deit_small_patch16_224', 'deit_base_patch16_224')
 # Module of the authors' code by family.
 OFFICIAL = {'mambavision': 'mambavision', 'vim': 'models_mamba'}
@@ -76,7 +76,7 @@ def row_of(
         'batch': str(batch),
         'images/s': f'{batch / median(times):.4g}',
         'ms': f'{median(times) * 1e3:.4g}',
-        'spread': f'{spread(times):.0%}',
+        'spread': show_spread(times),
         'MiB': f'{memory:.0f}',
     }
 

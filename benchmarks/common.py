@@ -32,6 +32,7 @@ __all__ = [
     'processor',
     'set_threads',
     'show_ms',
+    'show_spread',
     'spread',
     'synchronize',
     'take_turns',
@@ -114,6 +115,11 @@ def spread(times: Sequence[float]) -> float:
     """Distance of the quartiles, relative to the median."""
     lower, middle, upper = statistics.quantiles(times, n=4)
     return (upper - lower) / middle
+
+
+def show_spread(times: Sequence[float]) -> str:
+    """The spread in percent, for a table."""
+    return f'{spread(times):.0%}' if len(times) > 1 else 'one run'
 
 
 def peak_memory(run: Run, device: torch.device | str = 'cpu') -> float:

@@ -25,7 +25,7 @@ from common import (
     markdown_table,
     median,
     set_threads,
-    spread,
+    show_spread,
     take_turns,
     write_report,
 )
@@ -123,7 +123,7 @@ def row_of(name: str, path: Path, args: argparse.Namespace) -> dict[str, str]:
         'image': ' x '.join(map(str, size)),
         'boxes': str(len(found[0])),
         'ms': f'{median(times) * 1e3:.4g}',
-        'spread': f'{spread(times):.0%}' if len(times) > 1 else 'one run',
+        'spread': show_spread(times),
         **{part: f'{medians.get(part, 0.0) * 1e3:.4g}' for part in PARTS},
     }
 

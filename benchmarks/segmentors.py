@@ -25,7 +25,7 @@ from common import (
     median,
     peak_memory,
     set_threads,
-    spread,
+    show_spread,
     take_turns,
     write_report,
 )
@@ -98,7 +98,7 @@ def row_of(name: str, size: tuple[int, int], mode: str, args: argparse.Namespace
         'size': f'{size[0]}x{size[1]}',
         'mode': mode,
         'ms': f'{1e3 * median(times[0]):.4g}',
-        'spread': f'{spread(times[0]):.0%}',
+        'spread': show_spread(times[0]),
         'MiB': f'{peak_memory(runs[0], args.device):.0f}',
     }
     if mode == 'slide':

@@ -71,6 +71,11 @@ def test_turns_go_on_for_as_long_as_asked(common, clock):
 def test_spread_is_relative_to_the_median(common):
     assert common.spread([10.0, 10.0, 10.0, 10.0]) == 0
     assert common.spread([8.0, 10.0, 12.0]) == pytest.approx(0.4)
+    assert common.show_spread([8.0, 10.0, 12.0]) == '40%'
+
+
+def test_a_single_run_has_no_spread(common):
+    assert common.show_spread([8.0]) == 'one run'
 
 
 def test_peak_memory_is_that_of_the_largest_moment(common):
