@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
@@ -29,6 +29,7 @@ class Backends:
         package: Package of the modules.
         variable: Environment variable that forces a backend.
         logger: Where the choice is logged.
+        on_request: Those of the backends that run only where they are asked for by name.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class Backends:
         package: str,
         variable: str,
         logger: logging.Logger,
+        on_request: Collection[str] = (),
     ) -> None:
         self.operator, self.variable = operator, variable
         self.modules = dict(modules)
+        self.automatic = [name for name in self.modules if name not in on_request]
         self.package = package
         self.logger = logger
         self.logged: set[tuple[str, str, torch.dtype]] = set()
@@ -93,8 +96,10 @@ class Backends:
         return reason
 
     def available(self, device: torch.device, dtype: torch.dtype, size: int) -> list[str]:
-        """The names of the backends that can run, in the order in which ``auto`` prefers them."""
-        return [n for n in self.modules if self.unavailable_reason(n, device, dtype, size) is None]
+        """The names that ``auto`` chooses from, of those that can run, the preferred one first."""
+        return [
+            n for n in self.automatic if self.unavailable_reason(n, device, dtype, size) is None
+        ]
 
     def select(
         self, argument: str | None, device: torch.device, dtype: torch.dtype, size: int
@@ -106,9 +111,7 @@ class Backends:
         """
         name = self.requested(argument)
         if name == 'auto':
-            chosen = next(
-                n for n in self.modules if self.unavailable_reason(n, device, dtype, size) is None
-            )
+            chosen = self.available(device, dtype, size)[0]
         else:
             chosen = name
             reason = self.unavailable_reason(name, device, dtype, size)

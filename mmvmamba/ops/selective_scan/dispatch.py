@@ -44,10 +44,11 @@ __all__ = ['SCAN', 'available_backends', 'chunk_length_for', 'scan_backend']
 # A backend's size is that of the state.
 SCAN = Backends(
     'selective scan',
-    {'triton': 'triton', 'numba': 'numba', 'mamba_ssm': 'mamba_ssm', 'torch': 'torch'},
+    {name: name for name in ('triton', 'numba', 'mamba_ssm', 'torch', 'export')},
     package=__package__,
     variable='MMVMAMBA_SCAN_BACKEND',
     logger=logging.getLogger(__name__),
+    on_request=('export',),
 )
 
 # Steps between two checkpoints; in the backward pass a backend holds the states of one chunk.
@@ -66,7 +67,7 @@ def scan_backend(name: str) -> AbstractContextManager[None]:
     An argument ``backend=`` of a single call still wins.
 
     Args:
-        name: One of ``'auto', 'triton', 'numba', 'mamba_ssm', 'torch'``.
+        name: One of ``'auto', 'triton', 'numba', 'mamba_ssm', 'torch', 'export'``.
     """
     return SCAN.force(name, 'scan_backend')
 
@@ -74,7 +75,7 @@ def scan_backend(name: str) -> AbstractContextManager[None]:
 def available_backends(
     device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32, state: int = 16
 ) -> list[str]:
-    """The names of the backends that can run, in the order in which ``auto`` prefers them."""
+    """The names that ``auto`` chooses from, of those that can run, the preferred one first."""
     return SCAN.available(torch.device(device), dtype, state)
 
 

@@ -1,5 +1,6 @@
 """``selective_scan`` and the two operators, forward and backward, that PyTorch sees."""
 
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import torch
@@ -10,8 +11,9 @@ from mmvmamba.ops.flops import register_flop_formulas
 
 from .arguments import ScanArgs, canonical_arguments, check_values
 from .dispatch import SCAN, chunk_length_for, debug_mode
+from .export import plain_scan
 
-__all__ = ['selective_scan']
+__all__ = ['scan_decompositions', 'selective_scan']
 
 _ARGUMENTS = (
     'Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, '
@@ -106,8 +108,9 @@ def selective_scan(
             step t. Each row must be a permutation (checked in debug mode, ``MMVMAMBA_DEBUG=1``).
         order_all: Whether ``delta``, ``B`` and ``C`` lie at the tokens' own places and follow the
             orders too, or (False) are indexed by the step, so that only ``u`` follows.
-        backend: ``'auto'``, ``'triton'``, ``'numba'``, ``'mamba_ssm'`` or ``'torch'``. None: what
-            ``scan_backend`` or ``MMVMAMBA_SCAN_BACKEND`` says, else ``'auto'``.
+        backend: ``'auto'``, ``'triton'``, ``'numba'``, ``'mamba_ssm'``, ``'torch'``, or, for plain
+            operators that a tracer sees one by one, ``'export'``. None: what ``scan_backend`` or
+            ``MMVMAMBA_SCAN_BACKEND`` says, else ``'auto'``.
 
     Returns:
         The sum over directions of the outputs, each at its token's own place, in the dtype of
@@ -122,14 +125,7 @@ def selective_scan(
     args = canonical_arguments(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, channels_last, orders, order_all
     )
-    needs_grad = torch.is_grad_enabled() and any(
-        x is not None and x.requires_grad for x in (u, delta, A, B, C, D, delta_bias)
-    )
-    chunk_length = chunk_length_for(u.device) if needs_grad else 0
-    outputs: Outputs = torch.ops.mmvmamba.selective_scan(
-        *args, backend, chunk_length, return_last_state
-    )
-    out, last_state, _ = outputs
+    out, last_state = _scan(args, backend, return_last_state)
     if not channels_last:
         out = out.transpose(1, 2)
     if z is not None:
@@ -137,6 +133,31 @@ def selective_scan(
     if not return_last_state:
         return out
     return out, last_state if orders is not None else last_state[:, 0]
+
+
+def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[Tensor, Tensor]:
+    """The output and, if it is asked for, the last state."""
+    # What torch.compile traces asks for a backend when it runs.
+    is_compiling = torch.compiler.is_dynamo_compiling()
+    if not is_compiling and SCAN.requested(backend) == 'export':
+        return _without_autocast(plain_scan, args)
+    needs_grad = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in args[:7]
+    )
+    chunk_length = chunk_length_for(args.u.device) if needs_grad else 0
+    operator = _for_functorch(torch.ops.mmvmamba.selective_scan, _FunctionalScan)
+    outputs: Outputs = operator(*args, backend, chunk_length, with_last_state)
+    return outputs[:2]
+
+
+def _without_autocast(
+    scan: Callable[[ScanArgs], tuple[Tensor, Tensor]], args: ScanArgs
+) -> tuple[Tensor, Tensor]:
+    # A tracer would keep what is switched off already as a part of the graph.
+    if not torch.is_autocast_enabled(args.u.device.type):
+        return scan(args)
+    with torch.autocast(args.u.device.type, enabled=False):
+        return scan(args)
 
 
 @torch.library.custom_op(
@@ -232,7 +253,7 @@ def _backward(
     ctx: Any, grad_out: Tensor, grad_last_state: Tensor | None, _: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     *tensors, checkpoints = ctx.saved_tensors
-    grads = torch.ops.mmvmamba.selective_scan_backward(
+    grads = _for_functorch(torch.ops.mmvmamba.selective_scan_backward, _FunctionalBackward)(
         *tensors, ctx.delta_softplus, ctx.order_all, ctx.backend, ctx.chunk_length, checkpoints,
         grad_out, grad_last_state if ctx.with_last_state else None,
     )  # fmt: skip
@@ -243,6 +264,69 @@ def _backward(
 
 _forward_op.register_autograd(_backward, setup_context=_save_for_backward)
 register_flop_formulas()
+
+
+class _FunctionalScan(torch.autograd.Function):
+    """The operator and its gradient for ``torch.func``, which does not take that of operators."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> Outputs:
+        outputs: Outputs = torch.ops.mmvmamba.selective_scan(*inputs)
+        return outputs
+
+    setup_context = staticmethod(_save_for_backward)
+    backward = staticmethod(_backward)
+
+
+class _FunctionalBackward(torch.autograd.Function):
+    """The gradient for ``torch.func``, which has no gradient of its own."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        grads: tuple[Tensor, ...] = torch.ops.mmvmamba.selective_scan_backward(*inputs)
+        return grads
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keeps nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[None, ...]:
+        raise NotImplementedError(
+            "second derivatives of a selective scan are those of backend='export' alone"
+        )
+
+
+def _for_functorch(
+    operator: Callable[..., Any], function: type[torch.autograd.Function]
+) -> Callable[..., Any]:
+    is_compiling = torch.compiler.is_dynamo_compiling()
+    if not is_compiling and torch._C._are_functorch_transforms_active():
+        return function.apply
+    return operator
+
+
+def scan_decompositions() -> dict[Any, Callable[..., Outputs]]:
+    """The scan in plain operators for ``ExportedProgram.run_decompositions``.
+
+    ``torch.export`` keeps the scan as one operator, which only this package runs; a program that
+    was exported without gradients can be taken apart afterwards:
+    ``program.run_decompositions(scan_decompositions())``.
+    """
+    return {torch.ops.mmvmamba.selective_scan.default: _plain_outputs}
+
+
+def _plain_outputs(*inputs: Any) -> Outputs:
+    *fields, _backend, chunk_length, with_last_state = inputs
+    if chunk_length:
+        raise ValueError(
+            'a scan that was exported for training has no form in plain operators; export the '
+            'model under torch.no_grad()'
+        )
+    args = ScanArgs(*fields)
+    out, last_state = plain_scan(args)
+    nothing = args.u.new_empty(0)
+    return out, last_state if with_last_state else nothing, nothing
 
 
 def _or_empty(x: Tensor | None, like: Tensor) -> Tensor:
