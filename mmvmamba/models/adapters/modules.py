@@ -141,7 +141,8 @@ class MSDeformAttention(nn.Module):
             grids: Height and width of each level.
         """
         # Half precision cannot place a sample to a fraction of a cell on large maps.
-        with torch.autocast(query.device.type, enabled=False):
+        # Autocast knows no meta tensors, of which counters of operations ask shapes alone.
+        with torch.autocast('cpu' if query.is_meta else query.device.type, enabled=False):
             dtype = torch.promote_types(self.value_proj.weight.dtype, torch.float32)
             return self._attend(query.to(dtype), points.to(dtype), value.to(dtype), grids)
 

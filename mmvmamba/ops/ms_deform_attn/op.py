@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmvmamba.ops.flops import register_deform_attn_formulas
+
 from .dispatch import DEFORM_ATTN
 
 __all__ = ['ms_deform_attn']
@@ -156,6 +158,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _forward_op.register_autograd(_backward, setup_context=_save_for_backward)
+register_deform_attn_formulas()
 
 
 def _new_out(value: Tensor, locations: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvmamba.ops.flops import register_flop_formulas
+from mmvmamba.ops.flops import register_scan_formulas
 
 from .arguments import ScanArgs, canonical_arguments, check_values
 from .dispatch import SCAN, chunk_length_for, debug_mode
@@ -263,7 +263,7 @@ def _backward(
 
 
 _forward_op.register_autograd(_backward, setup_context=_save_for_backward)
-register_flop_formulas()
+register_scan_formulas()
 
 
 class _FunctionalScan(torch.autograd.Function):
