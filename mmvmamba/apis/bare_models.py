@@ -1,5 +1,6 @@
-"""Models of any task by name or by config file, without weights: to be counted, timed, looked at."""
+"""Models of any task by name or config file, without weights: to be counted, timed, looked at."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -43,7 +44,9 @@ def build_bare(config: Config, device: str | torch.device = 'cpu') -> nn.Module:
         device: Where it is built; 'meta' takes no memory.
     """
     build = build_classifier if config.default_scope == 'mmpretrain' else build_from_config
-    with torch.device(device):
+    with torch.device(device), warnings.catch_warnings():
+        # What the toolboxes say about losses concerns no training here.
+        warnings.simplefilter('ignore', UserWarning)
         return build(config).eval()
 
 

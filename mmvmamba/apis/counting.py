@@ -29,23 +29,29 @@ KINDS = {
 }
 PRODUCTS = 'products with weights'
 # Operators that only make or move data, which neither torch's tags nor `is_view` say of them.
-MOVES = {
-    f'aten.{name}'
-    for name in (
-        *(
-            '_unsafe_view',
-            'arange',
-            'as_strided_',
-            'cat',
-            'constant_pad_nd',
-            'copy',
-            'empty',
-            'flip',
-        ),
-        *('full', 'index', 'new_empty', 'new_ones', 'new_zeros', 'promote_types', 'scalar_tensor'),
-        *('stack', 'zeros', 'zeros_like'),
-    )
-} | {'prim.device'}
+MOVES = [
+    'prim.device',
+    'aten._to_copy',
+    'aten._unsafe_view',
+    'aten.arange',
+    'aten.as_strided_',
+    'aten.cat',
+    'aten.copy',
+    'aten.copy_',
+    'aten.constant_pad_nd',
+    'aten.empty',
+    'aten.flip',
+    'aten.full',
+    'aten.index',
+    'aten.new_empty',
+    'aten.new_ones',
+    'aten.new_zeros',
+    'aten.promote_types',
+    'aten.scalar_tensor',
+    'aten.stack',
+    'aten.zeros',
+    'aten.zeros_like',
+]
 # One multiply-add of these is two operations; of the others, papers count each operation.
 MULTIPLY_ADDS = ('convolutions', PRODUCTS, 'batched products')
 
@@ -134,7 +140,7 @@ def count_operations(model: nn.Module, shape: tuple[int, int]) -> Count:
         parameters=parameters,
         shape=shape,
         operations=_by_kind(counts['Global']),
-        modules=_by_module(counts),
+        modules=_by_module(counts, model),
         uncounted=dict(uncounted.calls.most_common()),
     )
 
@@ -196,12 +202,13 @@ def _by_kind(counts: dict[Any, int]) -> dict[str, int]:
     return {kind: number for kind, number in kinds.most_common() if number}
 
 
-def _by_module(counts: dict[str, dict[Any, int]]) -> dict[str, int]:
-    """Sums by module, named from the model."""
-    sums = {}
-    for name, operators in counts.items():
-        # 'Global', '_Pass', '_Pass.model', '_Pass.model.backbone', ...
-        parts = name.split('.')
-        if parts[:2] == ['_Pass', 'model']:
-            sums['.'.join(parts[2:])] = sum(operators.values())
-    return {'': sum(counts['Global'].values()), **sums}
+def _by_module(counts: dict[str, dict[Any, int]], model: nn.Module) -> dict[str, int]:
+    """Sums by name, in the order in which the model lists its modules."""
+    sums = {name: sum(operators.values()) for name, operators in counts.items()}
+    modules = dict(model.named_modules())
+    found: dict[str, int] = {}
+    for name in reversed(modules):
+        # Lists of modules are not called; they are the sum of what is in them.
+        parts = sum(found[f'{name}.{child}'] for child, _ in modules[name].named_children() if name)
+        found[name] = sums.get(f'_Pass.model.{name}', parts)
+    return {**{name: found[name] for name in modules}, '': sums['Global']}

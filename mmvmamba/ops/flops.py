@@ -34,8 +34,8 @@ FORWARD_FLOPS = 9
 # and five products with their sums: into B, C, A, delta and delta * u (10).
 BACKWARD_FLOPS = 21
 
-# For one channel of one sample: four corners times their shares, and their sum (7); the product with
-# the sample's weight, and its part in the sum over samples (2).
+# For one channel of one sample: four corners times their shares, and their sum (7); the product
+# with the sample's weight, and its part in the sum over samples (2).
 SAMPLE_FLOPS = 9
 
 # The gradient times the weight, its shares to four corners and their sums there (9); the sample

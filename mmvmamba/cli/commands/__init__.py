@@ -26,6 +26,7 @@ COMMANDS = (
     'test',
     'list',
     'info',
+    'flops',
     'convert',
     'data',
     'doctor',
