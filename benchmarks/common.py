@@ -7,17 +7,24 @@ the spread is the distance of the quartiles relative to it.
 
 import argparse
 import platform
-import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+
+from mmvmamba.apis.timing import (
+    Run,
+    measure,
+    median,
+    peak_memory,
+    show_spread,
+    spread,
+    synchronize,
+)
 
 __all__ = [
     'PartTimes',
@@ -38,23 +45,6 @@ __all__ = [
     'take_turns',
     'write_report',
 ]
-
-Run = Callable[[], object]
-
-
-def synchronize(device: torch.device | str) -> None:
-    """Waits for what was launched on a GPU."""
-    if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize()
-
-
-def measure(run: Run, device: torch.device | str = 'cpu') -> float:
-    """Seconds of one call."""
-    synchronize(device)
-    start = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - start
 
 
 def take_turns(
@@ -105,36 +95,6 @@ def gpu_median_ms(run: Run, repeats: int, warmups: int = 10) -> float:
 def show_ms(value: float | None) -> str:
     """A cell of a table; None is a case that could not run."""
     return 'not measured' if value is None else f'{value:.3f}' if value < 100 else f'{value:.0f}'
-
-
-def median(times: Sequence[float]) -> float:
-    return statistics.median(times)
-
-
-def spread(times: Sequence[float]) -> float:
-    """Distance of the quartiles, relative to the median."""
-    lower, middle, upper = statistics.quantiles(times, n=4)
-    return (upper - lower) / middle
-
-
-def show_spread(times: Sequence[float]) -> str:
-    """The spread in percent, for a table."""
-    return f'{spread(times):.0%}' if len(times) > 1 else 'one run'
-
-
-def peak_memory(run: Run, device: torch.device | str = 'cpu') -> float:
-    """MiB that one call allocates at most beyond what is there before it."""
-    if torch.device(device).type == 'cuda':
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorder:
-        run()
-    events = recorder.profiler.kineto_results.events()
-    changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]']
-    return max(accumulate(size for _, size in sorted(changes)), default=0) / 2**20
 
 
 class PartTimes:

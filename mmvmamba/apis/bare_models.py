@@ -1,21 +1,25 @@
 """Models of any task by name or config file, without weights: to be counted, timed, looked at."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from .model_table import find_model
 from .models import build_classifier, model_config
 from .preprocess import Preprocessing
 from .task_models import build_from_config, task_configs
 
-__all__ = ['bare_config', 'build_bare', 'default_shape']
+__all__ = ['ImagePass', 'bare_config', 'build_bare', 'default_shape']
 
 # Height and width at which the papers give the operations of detectors and segmentors.
 SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}
+# As mmdet counts: the heads of a two-stage detector see this many boxes, those of masks this many.
+BOXES = 1000
+MASKED_BOXES = 100
 
 
 def bare_config(model: str) -> Config:
@@ -57,3 +61,52 @@ def default_shape(config: Config) -> tuple[int, int]:
     pipeline = config.test_dataloader.dataset.pipeline
     side = Preprocessing.from_pipeline(pipeline).img_size
     return side, side
+
+
+class ImagePass(nn.Module):
+    """The parts of a model that see an image, in their turn, without any choice of boxes.
+
+    Of a two-stage detector: backbone, neck, proposals, then the heads for 1000 boxes and 100 masks
+    that are blank. Of a segmentor: without the auxiliary head, which only training uses.
+
+    Args:
+        model: A classifier, detector or segmentor.
+        only_features: Whether to stop behind the backbone and the neck.
+    """
+
+    def __init__(self, model: nn.Module, only_features: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.only_features = only_features
+
+    def forward(self, images: Tensor) -> list:
+        features = self.model.extract_feat(images)
+        if self.only_features:
+            return list(features)
+        outputs = [
+            getattr(self.model, name)(features)
+            for name in ('head', 'rpn_head', 'bbox_head', 'decode_head')
+            if getattr(self.model, name, None) is not None
+        ]
+        if hasattr(self.model, 'roi_head'):
+            outputs += _run_region_heads(self.model.roi_head, features)
+        return outputs
+
+
+def _run_region_heads(roi_head: nn.Module, features: Sequence[Tensor]) -> list:
+    """Runs the heads of boxes and masks, one of each or a cascade of them, on blank regions."""
+    outputs = []
+    for kind, count in (('bbox', BOXES), ('mask', MASKED_BOXES)):
+        if not getattr(roi_head, f'with_{kind}'):
+            continue
+        heads, extractors = (
+            _as_list(getattr(roi_head, f'{kind}_{part}')) for part in ('head', 'roi_extractor')
+        )
+        for head, extractor in zip(heads, extractors, strict=True):
+            size = extractor.roi_layers[0].output_size
+            outputs.append(head(features[0].new_zeros(count, extractor.out_channels, *size)))
+    return outputs
+
+
+def _as_list(modules: nn.Module) -> list[nn.Module]:
+    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]

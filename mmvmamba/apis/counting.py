@@ -1,24 +1,20 @@
 """Parameters and operations of a model, counted without running it on data."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from .bare_models import bare_config, build_bare, default_shape
+from .bare_models import ImagePass, bare_config, build_bare, default_shape
 
 __all__ = ['Count', 'count_config', 'count_model', 'count_operations']
 
-# As mmdet counts: the heads of a two-stage detector see this many boxes, those of masks this many.
-BOXES = 1000
-MASKED_BOXES = 100
 # What an operator's name says it is; the rest is a product of matrices.
 KINDS = {
     'convolution': 'convolutions',
@@ -131,7 +127,7 @@ def count_operations(model: nn.Module, shape: tuple[int, int]) -> Count:
     try:
         # Attention is counted by its two products, whatever would compute it.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter, uncounted:
-            _Pass(model)(images)
+            ImagePass(model)(images)
     except (ValueError, AssertionError, RuntimeError) as error:
         height, width = shape
         raise ValueError(f'the model takes no image of {height} x {width}: {error}') from error
@@ -143,39 +139,6 @@ def count_operations(model: nn.Module, shape: tuple[int, int]) -> Count:
         modules=_by_module(counts, model),
         uncounted=dict(uncounted.calls.most_common()),
     )
-
-
-class _Pass(nn.Module):
-    """The parts of a model that see an image, in their turn."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> None:
-        features = self.model.extract_feat(images)
-        for name in ('head', 'rpn_head', 'bbox_head', 'decode_head'):
-            if getattr(self.model, name, None) is not None:
-                getattr(self.model, name)(features)
-        if hasattr(self.model, 'roi_head'):
-            _run_region_heads(self.model.roi_head, features)
-
-
-def _run_region_heads(roi_head: nn.Module, features: Sequence[Tensor]) -> None:
-    """Runs the heads of boxes and masks, one of each or a cascade of them, on blank regions."""
-    for kind, count in (('bbox', BOXES), ('mask', MASKED_BOXES)):
-        if not getattr(roi_head, f'with_{kind}'):
-            continue
-        heads, extractors = (
-            _as_list(getattr(roi_head, f'{kind}_{part}')) for part in ('head', 'roi_extractor')
-        )
-        for head, extractor in zip(heads, extractors, strict=True):
-            size = extractor.roi_layers[0].output_size
-            head(features[0].new_empty(count, extractor.out_channels, *size))
-
-
-def _as_list(modules: nn.Module) -> list[nn.Module]:
-    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
 
 
 class _Uncounted(TorchDispatchMode):
@@ -210,5 +173,5 @@ def _by_module(counts: dict[str, dict[Any, int]], model: nn.Module) -> dict[str,
     for name in reversed(modules):
         # Lists of modules are not called; they are the sum of what is in them.
         parts = sum(found[f'{name}.{child}'] for child, _ in modules[name].named_children() if name)
-        found[name] = sums.get(f'_Pass.model.{name}', parts)
+        found[name] = sums.get(f'ImagePass.model.{name}', parts)
     return {**{name: found[name] for name in modules}, '': sums['Global']}

@@ -28,6 +28,7 @@ def clock(common, monkeypatch):
         perf_counter = staticmethod(lambda: now[0])
 
     monkeypatch.setattr(common, 'time', Time)
+    monkeypatch.setattr('mmvmamba.apis.timing.time', Time)
     return lambda seconds: now.__setitem__(0, now[0] + seconds)
 
 

@@ -27,6 +27,7 @@ COMMANDS = (
     'list',
     'info',
     'flops',
+    'benchmark',
     'convert',
     'data',
     'doctor',

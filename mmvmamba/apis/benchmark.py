@@ -1,0 +1,115 @@
+"""What is timed: our models and the architectures they are compared with, size by size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torchvision
+from torch import nn
+
+from .bare_models import ImagePass, bare_config, build_bare, default_shape
+from .timing import Timing, TimingSettings, time_model
+
+__all__ = ['BASELINES', 'PRESETS', 'Preset', 'run_benchmark']
+
+# DeiT's architectures are ours: the fully visible ones beside the causal Transformers.
+DEIT = {'deit_tiny': 'vit_tiny_visible', 'deit_small': 'vit_small_visible'}
+TORCHVISION = ('swin_t', 'swin_s', 'swin_b', 'convnext_tiny', 'convnext_small', 'convnext_base')
+BASELINES = (*DEIT, *TORCHVISION)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A comparison of a paper.
+
+    Args:
+        about: What it is.
+        models: Ours.
+        baselines: What they are compared with.
+        sides: Of the square images.
+        only_features: Whether the pass ends behind the backbone.
+        settings: The rest.
+    """
+
+    about: str
+    models: tuple[str, ...]
+    baselines: tuple[str, ...]
+    sides: tuple[int, ...]
+    only_features: bool
+    settings: TimingSettings
+
+
+PRESETS = {
+    'vim': Preset(
+        "Vim's figure 1: features at growing sizes beside DeiT, batch 64, float32",
+        ('vim_tiny',),
+        ('deit_tiny',),
+        (512, 640, 738, 1024, 1248),
+        True,
+        TimingSettings(batch_size=64, warmups=5),
+    ),
+    'mambavision': Preset(
+        "MambaVision's throughput: 224 x 224, batch 128, autocast to float16, channels last",
+        tuple(f'mambavision_{size}' for size in ('t', 't2', 's', 'b', 'l', 'l2')),
+        ('swin_t', 'convnext_tiny'),
+        (224,),
+        False,
+        TimingSettings(
+            batch_size=128, dtype='float16', channels_last=True, warmups=10, least=500, seconds=0
+        ),
+    ),
+}
+
+
+def run_benchmark(
+    models: Sequence[str],
+    baselines: Sequence[str],
+    shapes: Sequence[tuple[int, int]],
+    settings: TimingSettings,
+    batch_sizes: Sequence[int] = (),
+    only_features: bool = False,
+) -> Iterator[Timing]:
+    """Times models one after the other.
+
+    A DeiT runs twice: with torch's fused attention, and with one that writes its map down, as when
+    the papers were written.
+
+    Args:
+        models: Names that ``get_model`` takes, or config files.
+        baselines: Out of ``BASELINES``.
+        shapes: Heights and widths; if there are none, each model runs at its own.
+        settings: Shape and batch size are those of the other arguments.
+        batch_sizes: Those to try; if there are none, that of the settings.
+        only_features: Whether the pass ends behind the backbone.
+
+    Raises:
+        ValueError: There is no such model or baseline, or it takes no such image.
+    """
+    unknown = [name for name in baselines if name not in BASELINES]
+    if unknown:
+        raise ValueError(f'a baseline must be one of {", ".join(BASELINES)}, got {unknown[0]}')
+    configs = {name: bare_config(DEIT.get(name, name)) for name in (*models, *_ours(baselines))}
+    for batch_size in batch_sizes or (settings.batch_size,):
+        for name in (*models, *baselines):
+            own = (224, 224) if name in TORCHVISION else default_shape(configs[name])
+            for shape in shapes or (own,):
+                case = replace(settings, batch_size=batch_size, shape=shape)
+                for label, variant in _variants(name, case):
+                    yield time_model(label, _build(name, configs, only_features), variant)
+
+
+def _ours(baselines: Sequence[str]) -> list[str]:
+    return [name for name in baselines if name in DEIT]
+
+
+def _variants(name: str, case: TimingSettings) -> list[tuple[str, TimingSettings]]:
+    if name not in DEIT:
+        return [(name, case)]
+    plain = replace(case, plain_attention=True)
+    return [(f'{name}, fused attention', case), (f'{name}, plain attention', plain)]
+
+
+def _build(name: str, configs: dict, only_features: bool) -> nn.Module:
+    if name not in TORCHVISION:
+        return ImagePass(build_bare(configs[name]), only_features)
+    model = torchvision.models.get_model(name)
+    return model.features if only_features else model
