@@ -15,6 +15,7 @@ from .position_embedding import (
     resize_position_embedding,
     resize_position_grid,
 )
+from .read_linear import ReadLinear
 from .rotation import rotate_pairs
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 
@@ -26,6 +27,7 @@ __all__ = [
     'ConvLayer',
     'ExpandedDownsample',
     'LayerNorm2d',
+    'ReadLinear',
     'ResidualConvStem',
     'build_norm2d',
     'class_token_places',

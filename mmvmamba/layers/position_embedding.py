@@ -63,7 +63,9 @@ def insert_tokens(x: Tensor, tokens: list[Tensor], places: tuple[int, ...]) -> T
         places: Their places in the result, ascending.
     """
     for token, place in zip(tokens, places, strict=True):
-        x = torch.cat([x[:, :place], token.to(x.dtype).expand(len(x), -1, -1), x[:, place:]], dim=1)
+        # The batch by its shape: len() would fix it while a graph is traced.
+        token = token.to(x.dtype).expand(x.shape[0], -1, -1)
+        x = torch.cat([x[:, :place], token, x[:, place:]], dim=1)
     return x
 
 

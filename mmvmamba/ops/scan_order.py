@@ -1,16 +1,14 @@
 """The orders in which a 2-D grid of tokens is scanned, each beside its direction codes.
 
 An order is a table ``order[t]`` of the raster index (row * width + column) visited at step t. The
-tables are cached and shared by all callers: never write to them. They are made of torch operations
-alone, which torch.compile can trace, and outside of inference mode, whose tensors could not be used
-in a later training step.
+tables are cached and shared by all callers: never write to them.
 """
-
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .tables import cached_table
 
 __all__ = ['cross_orders', 'move_codes', 'reversed_order', 'snake_orders']
 
@@ -18,16 +16,15 @@ __all__ = ['cross_orders', 'move_codes', 'reversed_order', 'snake_orders']
 START, RIGHT, LEFT, UP, DOWN = range(5)
 
 
-@lru_cache(maxsize=256)
+@cached_table(maxsize=256)
 def cross_orders(height: int, width: int) -> Tensor:
     """VMamba's four scans, ``(4, height * width)``: along rows, along columns, both reversed."""
-    with torch.inference_mode(False):
-        rows = torch.arange(height * width)
-        columns = _transposed(rows, height, width)
-        return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
+    rows = torch.arange(height * width)
+    columns = _transposed(rows, height, width)
+    return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
 
 
-@lru_cache(maxsize=256)
+@cached_table(maxsize=256)
 def snake_orders(height: int, width: int) -> tuple[Tensor, Tensor]:
     """PlainMamba's four continuous scans: a row snake, its reverse, a column snake, its reverse.
 
@@ -35,19 +32,17 @@ def snake_orders(height: int, width: int) -> tuple[Tensor, Tensor]:
         The orders and the codes of the moves that led from token to token, both
         ``(4, height * width)``.
     """
-    with torch.inference_mode(False):
-        rows = _row_snake(height, width)
-        columns = _transposed(_row_snake(width, height), height, width)
-        orders = torch.stack([rows, rows.flip(0), columns, columns.flip(0)])
-        return orders, move_codes(orders, width)
+    rows = _row_snake(height, width)
+    columns = _transposed(_row_snake(width, height), height, width)
+    orders = torch.stack([rows, rows.flip(0), columns, columns.flip(0)])
+    return orders, move_codes(orders, width)
 
 
-@lru_cache(maxsize=256)
+@cached_table(maxsize=256)
 def reversed_order(length: int) -> Tensor:
     """Forward and backward through a sequence, ``(2, length)``."""
-    with torch.inference_mode(False):
-        forward = torch.arange(length)
-        return torch.stack([forward, forward.flip(0)])
+    forward = torch.arange(length)
+    return torch.stack([forward, forward.flip(0)])
 
 
 def move_codes(orders: Tensor, width: int) -> Tensor:

@@ -36,7 +36,8 @@ def state_fusion(h: Tensor, kernels: Sequence[Tensor], alpha: Tensor) -> Tensor:
     for weight, kernel, dilation in zip(alpha, kernels, DILATIONS, strict=True):
         edge = reach - dilation
         part = padded[..., edge : reach + height + dilation, edge : reach + width + dilation]
-        out = out + F.conv2d(part, weight * kernel, dilation=dilation, groups=h.shape[1])
+        taps = (weight * kernel).to(h.dtype)
+        out = out + F.conv2d(part, taps, dilation=dilation, groups=h.shape[1])
     return out
 
 

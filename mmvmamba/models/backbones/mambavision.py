@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmvmamba.layers import (
     MLP,
     Attention,
+    ReadLinear,
     build_norm2d,
     drop_path,
     drop_path_rates,
@@ -69,7 +70,7 @@ class MambaVisionMixer(nn.Module):
         self.conv1d_x = conv1d()
         self.conv1d_z = conv1d()
         self.x_proj = nn.Linear(half, sum(self.split), bias=False)
-        self.dt_proj = nn.Linear(dt_rank, half)
+        self.dt_proj = ReadLinear(dt_rank, half)
         self.A_log = nn.Parameter(initial_A_log(half, d_state))
         self.D = nn.Parameter(torch.ones(half))
         self.out_proj = nn.Linear(inner, dim, bias=False)

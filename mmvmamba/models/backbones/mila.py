@@ -5,7 +5,6 @@ Paper: https://arxiv.org/abs/2405.16605, where the first version and the code sa
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +19,7 @@ from mmvmamba.layers import (
     drop_path_rates,
     rotate_pairs,
 )
+from mmvmamba.ops.tables import cached_table
 from mmvmamba.registry import MODELS
 
 from .base import resolve_arch
@@ -34,7 +34,7 @@ PATCH_SIZE = 4
 ROTATION_DRIFT = 1e-3
 
 
-@lru_cache(maxsize=64)
+@cached_table(maxsize=64)
 def grid_rotation(
     height: int, width: int, channels: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -42,23 +42,22 @@ def grid_rotation(
 
     The pairs of the first half of the channels turn with the row, the others with the column.
     """
-    with torch.inference_mode(False):
-        quarter = channels // 4
-        exponents = torch.arange(quarter, dtype=torch.float64, device=device) / quarter
-        frequencies = ROTATION_BASE**-exponents
-        rows, columns = (
-            torch.arange(side, dtype=torch.float64, device=device)[:, None] * frequencies
-            for side in (height, width)
-        )
-        angles = torch.cat(
-            [
-                rows[:, None].expand(-1, width, -1),
-                columns[None].expand(height, -1, -1),
-            ],
-            dim=-1,
-        )
-        angles = angles.flatten(0, 1).repeat_interleave(2, dim=-1)
-        return angles.cos(), angles.sin()
+    quarter = channels // 4
+    exponents = torch.arange(quarter, dtype=torch.float64, device=device) / quarter
+    frequencies = ROTATION_BASE**-exponents
+    rows, columns = (
+        torch.arange(side, dtype=torch.float64, device=device)[:, None] * frequencies
+        for side in (height, width)
+    )
+    angles = torch.cat(
+        [
+            rows[:, None].expand(-1, width, -1),
+            columns[None].expand(height, -1, -1),
+        ],
+        dim=-1,
+    )
+    angles = angles.flatten(0, 1).repeat_interleave(2, dim=-1)
+    return angles.cos(), angles.sin()
 
 
 class LinearAttention(nn.Module):

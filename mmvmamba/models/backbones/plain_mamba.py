@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import (
+    ReadLinear,
     drop_path,
     drop_path_rates,
     fit_position_table,
@@ -111,7 +112,7 @@ class PlainMambaMixer(nn.Module):
             inner_dims, inner_dims, d_conv, padding=d_conv // 2, groups=inner_dims
         )
         self.x_proj = nn.Linear(inner_dims, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, inner_dims)
+        self.dt_proj = ReadLinear(self.dt_rank, inner_dims)
         self.A_log = nn.Parameter(initial_A_log(inner_dims, d_state))
         self.D = nn.Parameter(torch.ones(inner_dims))
         # One row for each way a token is reached: start, right, left, up, down.

@@ -71,7 +71,8 @@ class StructureAwareMixer(nn.Module):
         x, z = self.in_proj(x).chunk(2, dim=-1)
         u = F.silu(conv_channels_last(self.conv2d, x))
         # The gate comes after the norm, and the skip after the fusion: neither is the scan's.
-        y = self.out_norm(self.scan(u))
+        # The scan puts out float32 even where the weights are half precision.
+        y = self.out_norm(self.scan(u).to(self.out_norm.weight.dtype))
         return self.out_proj(y * F.silu(z))
 
     def scan(self, u: Tensor) -> Tensor:

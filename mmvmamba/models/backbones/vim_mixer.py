@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers.layer_scale import layer_scale_parameter
+from mmvmamba.layers.read_linear import ReadLinear
 from mmvmamba.layers.ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
 from mmvmamba.ops.selective_scan import selective_scan
 
@@ -85,7 +86,7 @@ class BidirectionalMamba(nn.Module):
         self.use_divide_out = use_divide_out and scan == 'v2'
 
         def x_proj() -> nn.Linear:
-            return nn.Linear(inner_dims, self.dt_rank + 2 * d_state, bias=False)
+            return ReadLinear(inner_dims, self.dt_rank + 2 * d_state, bias=False)
 
         def conv1d() -> nn.Conv1d:
             return nn.Conv1d(inner_dims, inner_dims, d_conv, groups=inner_dims)
@@ -93,7 +94,7 @@ class BidirectionalMamba(nn.Module):
         self.in_proj = nn.Linear(embed_dims, 2 * inner_dims, bias=False)
         self.conv1d = conv1d()
         self.x_proj = x_proj()
-        self.dt_proj = nn.Linear(self.dt_rank, inner_dims)
+        self.dt_proj = ReadLinear(self.dt_rank, inner_dims)
         self.A_log = nn.Parameter(initial_A_log(inner_dims, d_state))
         self.D = nn.Parameter(torch.ones(inner_dims))
         if scan != 'none':
@@ -101,7 +102,7 @@ class BidirectionalMamba(nn.Module):
         if scan == 'v2':
             self.conv1d_b = conv1d()
             self.x_proj_b = x_proj()
-            self.dt_proj_b = nn.Linear(self.dt_rank, inner_dims)
+            self.dt_proj_b = ReadLinear(self.dt_rank, inner_dims)
             self.D_b = nn.Parameter(torch.ones(inner_dims))
         self.out_proj = nn.Linear(inner_dims, embed_dims, bias=False)
         self.gamma = layer_scale_parameter(layer_scale, embed_dims)

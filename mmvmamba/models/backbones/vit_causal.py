@@ -247,7 +247,7 @@ class VisionTransformerCausal(BaseBackbone):
         """Puts the class token's entry where it stands."""
         if token is None:
             return patches
-        token = token.expand(len(patches), -1, -1).to(patches.dtype)
+        token = token.expand(patches.shape[0], -1, -1).to(patches.dtype)
         return torch.cat(
             [token, patches] if self.class_token == 'first' else [patches, token], dim=1
         )

@@ -65,7 +65,7 @@ def plain_scan(args: ScanArgs) -> tuple[Tensor, Tensor]:
     if groups > 1:
         rows = [_groups_to_directions(x, groups) for x in rows]
         A = _groups_to_directions(A.expand(args.directions, -1, -1, -1)[None], groups)[0]
-    y, last_state = _scan_chunks(*rows, A, (args.length - 1) % steps)
+    y, last_state = _scan_chunks(rows, A, (args.length - 1) % steps)
     if groups > 1:
         y = _directions_to_groups(y, groups)
         last_state = _directions_to_groups(last_state, groups)
@@ -104,7 +104,8 @@ def _cut_chunks(x: Tensor, steps: int) -> Tensor:
     missing = -x.shape[2] % steps
     if missing:
         x = F.pad(x, (0, 0, 0, missing))
-    return x.unflatten(2, (-1, steps))
+    chunks: Tensor = x.unflatten(2, (-1, steps))
+    return chunks
 
 
 def _gather_chunks(x: Tensor, orders: Tensor, steps: int) -> Tensor:
@@ -115,15 +116,15 @@ def _gather_chunks(x: Tensor, orders: Tensor, steps: int) -> Tensor:
     if x.shape[1] > 1:
         places = places + length * torch.arange(len(orders), device=orders.device)[:, None]
     gathered = x.flatten(1, 2).index_select(1, places.flatten())
-    return gathered.unflatten(1, (len(orders), -1, steps))
+    chunks: Tensor = gathered.unflatten(1, (len(orders), -1, steps))
+    return chunks
 
 
-def _scan_chunks(
-    du: Tensor, delta: Tensor, B: Tensor, C: Tensor, A: Tensor, last: int
-) -> tuple[Tensor, Tensor]:
+def _scan_chunks(rows: list[Tensor], A: Tensor, last: int) -> tuple[Tensor, Tensor]:
     """The outputs ``(batch, K, n, c, D)``, and the state ``(batch, K, 1, S, D)`` after the step
     ``last`` of the last chunk.
     """
+    du, delta, B, C = rows
     # A slice keeps its axis of one step, which is that of the states in a product.
     decays = [torch.exp(step * A) for step in delta.split(1, dim=3)]
     inputs = [
@@ -171,7 +172,9 @@ def _to_tokens(y: Tensor, args: ScanArgs) -> Tensor:
         return y[:, 0, : args.length]
     starts = y.shape[2] * torch.arange(args.directions, device=y.device)[:, None]
     places = _inverse(args.orders) + starts
-    return y.flatten(1, 2).index_select(1, places.flatten()).unflatten(1, places.shape).sum(1)
+    gathered = y.flatten(1, 2).index_select(1, places.flatten())
+    by_direction: Tensor = gathered.unflatten(1, places.shape)
+    return by_direction.sum(1)
 
 
 def _inverse(orders: Tensor) -> Tensor:
@@ -189,8 +192,10 @@ def _skip(u: Tensor, D: Tensor, directions: int) -> Tensor:
 
 def _groups_to_directions(x: Tensor, groups: int) -> Tensor:
     """(batch, K, n, c, G * R) to (batch, K * G, n, c, R): a group is scanned like a direction."""
-    return x.unflatten(-1, (groups, -1)).movedim(-2, 2).flatten(1, 2)
+    parted: Tensor = x.unflatten(-1, (groups, -1))
+    return parted.movedim(-2, 2).flatten(1, 2)
 
 
 def _directions_to_groups(x: Tensor, groups: int) -> Tensor:
-    return x.unflatten(1, (-1, groups)).movedim(2, -2).flatten(-2)
+    parted: Tensor = x.unflatten(1, (-1, groups))
+    return parted.movedim(2, -2).flatten(-2)

@@ -267,7 +267,9 @@ def _packed(x: Tensor, groups: int, lanes: int) -> Tensor:
     if missing := -x.shape[-1] % lanes:
         x = F.pad(x, (0, missing))
     blocks: Tensor = x.unflatten(-1, (-1, lanes)).flatten(-3, -2).movedim(-2, 1)
-    return blocks.contiguous()
+    # A copy: memory that numpy has seen cannot be resized any more, and that of a parameter is by
+    # sharded training.
+    return blocks.clone(memory_format=torch.contiguous_format)
 
 
 def _unpacked(x: Tensor, scan: 'Scan', like: Tensor) -> Tensor:
