@@ -17,6 +17,8 @@ __all__ = [
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'PARAM_SCHEDULERS',
+    'RUNNERS',
+    'STRATEGIES',
     'WEIGHT_INITIALIZERS',
 ]
 
@@ -37,3 +39,5 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 )
 WEIGHT_INITIALIZERS = _child('weight initializer', root.WEIGHT_INITIALIZERS, 'mmvmamba.checkpoint')
 PARAM_SCHEDULERS = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'mmvmamba.engine')
+RUNNERS = _child('runner', root.RUNNERS, 'mmvmamba.engine')
+STRATEGIES = _child('strategy', root.STRATEGIES, 'mmvmamba.engine')

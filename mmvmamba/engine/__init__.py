@@ -1,6 +1,7 @@
 from .checkpoint_files import latest_checkpoint
 from .ema import SteppedEMA
 from .finite_amp import FiniteAmpOptimWrapper
+from .flexible_runner import FlexibleRunner
 from .hooks import (
     CheckpointHook,
     ClassCheckHook,
@@ -16,15 +17,19 @@ from .loops import ExactEpochLoop, ExactIterLoop
 from .metrics import CocoMetric
 from .runner import Runner
 from .schedulers import WarmupCosineLR
+from .strategies import DDPStrategy, FSDPStrategy
 
 __all__ = [
     'CheckpointHook',
     'ClassCheckHook',
     'CocoMetric',
+    'DDPStrategy',
     'ExactEpochLoop',
     'ExactIterLoop',
+    'FSDPStrategy',
     'FiniteAmpOptimWrapper',
     'FiniteWeightsHook',
+    'FlexibleRunner',
     'LabelRangeHook',
     'LayerDecayOptimWrapperConstructor',
     'MesaEMAHook',

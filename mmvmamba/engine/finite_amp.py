@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from mmvmamba.registry import OPTIM_WRAPPERS
 
+from .sharded import local_part
+
 __all__ = ['FiniteAmpOptimWrapper']
 
 DTYPES = {
@@ -135,10 +137,11 @@ class FiniteAmpOptimWrapper(OptimWrapper):
     def _all_finite(self) -> bool:
         """Whether losses and gradients of all processes are finite; exchanges one number."""
         grads = [
-            parameter.grad
+            local_part(parameter.grad)
             for group in self.optimizer.param_groups
             for parameter in group['params']
-            if parameter.grad is not None
+            # A process may have none of a small parameter that is spread over many.
+            if parameter.grad is not None and local_part(parameter.grad).numel()
         ]
         finite = self._loss_is_finite
         if finite is None:

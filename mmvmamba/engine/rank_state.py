@@ -14,6 +14,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from .sharded import local_part, part_like
+
 __all__ = ['RankStateHook']
 
 KEY = 'rank_states'
@@ -39,7 +41,7 @@ class RankStateHook(Hook):
             state['statistics'] = {name: b.cpu() for name, b in _statistics(runner)}
         if not _is_updated(runner.optim_wrapper):
             state['gradients'] = {
-                name: parameter.grad.cpu()
+                name: local_part(parameter.grad).cpu()
                 for name, parameter in _model(runner).named_parameters()
                 if parameter.grad is not None
             }
@@ -73,7 +75,8 @@ class RankStateHook(Hook):
                     buffer.copy_(state['statistics'][name])
         for name, parameter in _model(runner).named_parameters():
             if name in state['gradients']:
-                parameter.grad = state['gradients'][name].to(parameter.device, copy=True)
+                grad = state['gradients'][name].to(parameter.device, copy=True)
+                parameter.grad = part_like(grad, parameter)
 
 
 def _model(runner: Runner) -> nn.Module:

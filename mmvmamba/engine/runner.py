@@ -1,150 +1,42 @@
 """A runner that loses nothing and can be taken up at any step."""
 
-import logging
 import os
-import sys
-from functools import partial
 from pathlib import Path
 
 from mmengine import runner as mmengine_runner
 from mmengine.device import get_device
-from mmengine.dist import is_main_process, master_only
-from mmengine.evaluator import Evaluator
+from mmengine.dist import master_only
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS
-from mmengine.runner import BaseLoop
 from torch import nn
-from torch.utils.data import DataLoader
 
-from mmvmamba.datasets.checked_loading import check_loading
-from mmvmamba.datasets.checks.faults import LOADING_ERRORS, leaves, loading_problem
-from mmvmamba.datasets.errors import DataError, SourceError
-
-from .checkpoint_files import remove_parts, replacing
+from .checkpoint_files import replacing
 from .data_parallel import CPUDistributedDataParallel
-from .hooks.step_seed import StepSeedHook
-from .hooks.strict_loading import StrictLoadingHook
-from .loops import exact_loop
-from .rank_state import RankStateHook
-from .run_errors import run_errors
-from .shared_memory import guard_shared_memory
-from .stop_signal import StopSignalHook
+from .guarded_runner import GuardedRunner, end_if_log_is_lost
+from .sync_batchnorm import sync_on_cpu
 
 __all__ = ['Runner']
 
-REMEDY = 'Name other data, or read them with tools/misc/check_dataset.py.'
 
-
-def _raise_log_error(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-    error = sys.exc_info()[1]
-    if isinstance(error, OSError):
-        error.filename = error.filename or handler.baseFilename
-    # Logging asks while it handles the error.
-    raise
-
-
-class Runner(mmengine_runner.Runner):
+class Runner(GuardedRunner, mmengine_runner.Runner):
     """mmengine's runner, made to lose nothing.
 
     A checkpoint gets its name when it is complete; mmengine writes in place, so a process that is
-    killed meanwhile leaves half a file under the name of a good one. A request to stop ends in a
-    checkpoint, a fault from outside in a sentence, and a resumed run goes on with its next batch.
+    killed meanwhile leaves half a file under the name of a good one.
     """
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps as mmengine does, on the CPU too, where its own wrapping fails."""
         if self.distributed and model_wrapper_cfg is None and get_device() == 'cpu':
             find_unused = self.cfg.get('find_unused_parameters', False)
-            # SyncBN has no CPU kernel; each process then normalises by its own batch.
-            model = revert_sync_batchnorm(model)
+            model = sync_on_cpu(model, convert_all=self.cfg.get('sync_bn') is not None)
             model = CPUDistributedDataParallel(model, find_unused_parameters=find_unused)
         return super().wrap_model(model_wrapper_cfg, model)
 
-    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Builds as mmengine does, with loops that can be taken up at any step."""
-        return super().build_train_loop(exact_loop(loop))
-
-    @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
-        """Builds as mmengine does, for images that are checked when they are loaded.
-
-        Arguments are mmengine's.
-
-        Raises:
-            DataError: The split is empty, or its lists and folders cannot be read.
-        """
-        try:
-            loader = mmengine_runner.Runner.build_dataloader(dataloader, *args, **kwargs)
-        except DataError:
-            raise
-        except LOADING_ERRORS as error:
-            nodes = [] if isinstance(dataloader, DataLoader) else leaves(dataloader['dataset'])
-            for node in nodes:
-                problem = loading_problem(DATASETS.build({**node, 'lazy_init': True}))
-                if problem:
-                    path = os.path.join(node.get('data_root') or '', node.get('ann_file') or '')
-                    raise SourceError(problem, path=path, remedy=REMEDY) from error
-            raise
-        check_loading(loader.dataset)
-        guard_shared_memory(loader)
-        return loader
-
-    def register_hooks(
-        self, default_hooks: dict | None = None, custom_hooks: list | None = None
-    ) -> None:
-        """Registers as mmengine does, and what keeps a run exact and ends it on request."""
-        super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(
-            StrictLoadingHook(
-                source=self._load_from or f'the latest checkpoint of {self.work_dir}',
-                resume=self._resume,
-                allow_partial=self.cfg.get('allow_partial', False),
-            )
-        )
-        if not any(isinstance(hook, StepSeedHook) for hook in self.hooks):
-            self.register_hook(StepSeedHook())
-        self._rank_state = RankStateHook()
-        self.register_hook(self._rank_state)
-        self._stop_signal = StopSignalHook()
-        self.register_hook(self._stop_signal)
-
-    def train(self) -> nn.Module:
-        """Trains as mmengine does, after removing what killed runs did not finish writing."""
-        if is_main_process():
-            remove_parts(self.work_dir)
-        # torch raises that a worker died amid any line of Python, the first's way out included.
-        errors = run_errors(self.work_dir), run_errors(self.work_dir)
-        with errors[0], errors[1], self._stop_signal.listening():
-            return super().train()
-
-    def test(self) -> dict:
-        """Tests as mmengine does."""
-        with run_errors(self.work_dir):
-            return super().test()
-
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Builds as mmengine does; a log that cannot be written ends the run. Arguments likewise.
-
-        Python prints a traceback for each line that is lost, and goes on.
-        """
+        """Builds as mmengine does; a log that cannot be written ends the run."""
         logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                # Of this handler alone, which mmengine builds of a class of its own.
-                handler.handleError = partial(_raise_log_error, handler)  # type: ignore[method-assign]
+        end_if_log_is_lost(logger)
         return logger
-
-    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
-        """Builds as mmengine does; processes exchange results in the folder of the log.
-
-        mmengine does so in the current folder, and leaves ``.dist_test`` there.
-        """
-        built = super().build_evaluator(evaluator)
-        for metric in built.metrics:
-            if metric.collect_device == 'cpu' and metric.collect_dir is None:
-                metric.collect_dir = os.path.join(self.log_dir, 'results')
-        return built
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Saves what all processes have, by the first of them; arguments as mmengine's."""

@@ -377,3 +377,14 @@ def test_images_of_other_channels_are_refused(name, channels):
     with pytest.raises(ValueError, match=message):
         build(name)(torch.zeros(2, channels, 64, 64))
     assert build(name, in_channels=channels)(torch.zeros(2, channels, 64, 64))
+
+
+@each_backbone
+def test_the_blocks_that_are_sharded_are_those_that_run(name):
+    """FSDP gathers a block's parameters when it is called; one that is not would stay spread."""
+    backbone = build(name)
+    called = []
+    for block in backbone.blocks_in_order():
+        block.register_forward_hook(lambda module, *_: called.append(module))
+    backbone(image(64, 64))
+    assert called == backbone.blocks_in_order() != []

@@ -126,8 +126,10 @@ class JoinedReader:
     """
 
     def __init__(self, pattern: str | Sequence[str | os.PathLike]) -> None:
-        self.path = pattern if isinstance(pattern, str) else ', '.join(map(os.fspath, pattern))
-        self._given = None if isinstance(pattern, str) else list(map(os.fspath, pattern))
+        self.path = (
+            pattern if isinstance(pattern, str) else ', '.join(os.fspath(path) for path in pattern)
+        )
+        self._given = None if isinstance(pattern, str) else [os.fspath(path) for path in pattern]
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.path!r})'

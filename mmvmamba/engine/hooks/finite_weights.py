@@ -1,11 +1,13 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvmamba.datasets.errors import DataError
+from mmvmamba.engine.sharded import local_part
 from mmvmamba.registry import HOOKS
 
 __all__ = ['FiniteWeightsHook']
@@ -65,8 +67,11 @@ def bad_weights(model: nn.Module) -> list[str]:
     if not named:
         return []
     # One transfer from the device for all of them.
-    finite = torch.stack([tensor.isfinite().all() for _, tensor in named]).tolist()
-    return [name for (name, _), is_finite in zip(named, finite, strict=True) if not is_finite]
+    finite = torch.stack([local_part(tensor).isfinite().all() for _, tensor in named]).float()
+    # Each process may hold a part, and all must come to the same result.
+    all_reduce(finite, 'min')
+    flags = finite.tolist()
+    return [name for (name, _), is_finite in zip(named, flags, strict=True) if not is_finite]
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -222,6 +222,11 @@ class BaseBackbone(BaseModule):
         """
         raise NotImplementedError(f'{type(self).__name__} does not say how its blocks follow')
 
+    def blocks_in_order(self) -> list[nn.Module]:
+        """The blocks in the order in which an image passes them; they are sharded one by one."""
+        # The first name of a block is its own, others are of what goes before it.
+        return [self.get_submodule(names[0].rstrip('.')) for names in self.layer_prefixes()[1:]]
+
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Tells how deep a parameter lies; mmpretrain's layer-wise decay asks the same.
 
