@@ -21,6 +21,7 @@ from mmengine.structures import BaseDataElement
 import mmvmamba
 from mmvmamba.apis.model_table import MODEL_TABLE, find_model
 from mmvmamba.apis.task_models import TASK_WEIGHTS, task_configs
+from mmvmamba.datasets.image_files import find_defect
 from mmvmamba.engine.metrics.coco_metric import encode_masks
 from mmvmamba.visualization.colours import class_colours
 from mmvmamba.visualization.panels import draw_classes, enlargement
@@ -80,16 +81,19 @@ def read_image(path: str | Path) -> np.ndarray:
         uint8 (H, W, 3), blue first.
 
     Raises:
-        UserError: There is no such file, or it is not a picture.
+        UserError: There is no such file, it is no picture or a damaged one, or it is too large.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f'there is no image {path}')
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if image is None:
-        raise UserError(f'{path} cannot be read as an image')
-    return image
+    content = path.read_bytes()
+    defect = find_defect(content, decode=True)
+    if not defect:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if image is not None:
+            return image
+        defect = 'no image format that OpenCV knows'
+    raise UserError(f'{path} cannot be read as an image: {defect}')
 
 
 class Predictor:

@@ -30,11 +30,16 @@ TRACK = (44, 48, 55)
 NEUTRAL, RIGHT, WRONG = (66, 120, 190), (58, 150, 92), (190, 78, 70)
 # Pictures whose shorter side is above this number of pixels get larger text and thicker lines.
 NORMAL_SIDE = 450
+LONGEST = 4096
 
 
 def enlargement(image: np.ndarray, min_side: int = 400) -> int:
-    """The whole factor by which the shorter side gets at least ``min_side`` pixels."""
-    return max(1, -(-min_side // min(image.shape[:2])))
+    """The whole factor by which the shorter side gets at least ``min_side`` pixels.
+
+    That of a strip is smaller: no side is enlarged beyond ``LONGEST`` pixels.
+    """
+    short, long = sorted(image.shape[:2])
+    return max(1, min(-(-min_side // short), LONGEST // long))
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:

@@ -3,6 +3,8 @@
 import argparse
 import importlib.util
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,9 @@ from pycocotools import mask as mask_utils
 
 from mmvmamba.apis.models import build_classifier, model_config
 from mmvmamba.apis.task_models import build_from_config
+from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.predictors import add_arguments, get_predictor, read_image
+from mmvmamba.visualization.panels import enlargement
 
 ROOT = Path(__file__).parents[2]
 SIZE = 90, 120
@@ -128,6 +132,37 @@ def test_picture_shows_no_instance_below_the_threshold(image, weights):
     factor = picture.shape[0] // SIZE[0]
     plain = cv2.resize(read_image(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     assert np.array_equal(picture, plain)
+
+
+def write_png(path, width, height):
+    """A file of a kilobyte or less, whatever size it declares."""
+    chunks = b'\x89PNG\r\n\x1a\n'
+    rows = zlib.compress(bytes(1000))
+    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    for name, data in ((b'IHDR', header), (b'IDAT', rows), (b'IEND', b'')):
+        check = struct.pack('>I', zlib.crc32(name + data))
+        chunks += struct.pack('>I', len(data)) + name + data + check
+    path.write_bytes(chunks)
+
+
+@pytest.mark.parametrize('size', [(300_000, 300_000), (300_000, 1)])
+def test_an_image_that_declares_too_many_pixels_is_refused(size, tmp_path):
+    write_png(tmp_path / 'bomb.png', *size)
+    with pytest.raises(UserError, match=rf'bomb\.png .*{size[0]}.*MMVMAMBA_MAX_IMAGE_PIXELS'):
+        read_image(tmp_path / 'bomb.png')
+
+
+def test_an_image_that_breaks_off_is_refused(image, tmp_path):
+    (tmp_path / 'torn.png').write_bytes(Path(image).read_bytes()[:-200])
+    with pytest.raises(UserError, match=r'torn\.png cannot be read as an image: OSError: .*trunc'):
+        read_image(tmp_path / 'torn.png')
+
+
+def test_a_long_strip_is_not_enlarged_beyond_a_screen():
+    strip = np.zeros((4, 2000, 3), np.uint8)
+    assert enlargement(strip) == 2
+    assert enlargement(np.zeros((4, 9000, 3), np.uint8)) == 1
+    assert enlargement(np.zeros((90, 120, 3), np.uint8)) == 5
 
 
 def test_names_and_official_names_are_taken(image, tmp_path):
