@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from .model_table import find_model
 from .models import build_classifier, model_config
-from .preprocess import Preprocessing
 from .task_models import build_from_config, task_configs
 
-__all__ = ['ImagePass', 'bare_config', 'build_bare', 'default_shape']
+__all__ = ['ImagePass', 'bare_config', 'build_bare', 'default_shape', 'training_config']
 
 # Height and width at which the papers give the operations of detectors and segmentors.
 SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}
+DEFAULT_SIDE = 224
 # As mmdet counts: the heads of a two-stage detector see this many boxes, those of masks this many.
 BOXES = 1000
 MASKED_BOXES = 100
@@ -31,13 +31,20 @@ def bare_config(model: str) -> Config:
     Raises:
         ValueError: There is no such model or file.
     """
+    if model.endswith('.py') or model in task_configs():
+        return training_config(model)
+    return model_config(find_model(model).name)
+
+
+def training_config(model: str) -> Config:
+    """The whole config of a model, its training included; see ``bare_config``."""
     if model.endswith('.py'):
         if not Path(model).is_file():
             raise ValueError(f'config file {model} does not exist')
         return Config.fromfile(model)
     if model in task_configs():
         return Config.fromfile(task_configs()[model])
-    return model_config(find_model(model).name)
+    return find_model(model).load_config()
 
 
 def build_bare(config: Config, device: str | torch.device = 'cpu') -> nn.Module:
@@ -58,9 +65,14 @@ def default_shape(config: Config) -> tuple[int, int]:
     """Height and width of a classifier's test images, or what the papers take for the task."""
     if config.default_scope in SHAPES:
         return SHAPES[config.default_scope]
-    pipeline = config.test_dataloader.dataset.pipeline
-    side = Preprocessing.from_pipeline(pipeline).img_size
-    return side, side
+    # The last step that cuts or resizes says what the model gets.
+    for step in reversed(config.test_dataloader.dataset.pipeline):
+        size = step.get('crop_size', step.get('scale'))
+        if size is not None:
+            # Sizes of images are (width, height).
+            width, height = (size, size) if isinstance(size, int) else size
+            return height, width
+    return DEFAULT_SIDE, DEFAULT_SIDE
 
 
 class ImagePass(nn.Module):

@@ -28,6 +28,7 @@ COMMANDS = (
     'info',
     'flops',
     'benchmark',
+    'show',
     'convert',
     'data',
     'doctor',

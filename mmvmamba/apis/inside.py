@@ -1,0 +1,256 @@
+"""Pictures of what goes on inside a model, by its name or config and an image."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmvmamba.visualization.charts import Series, new_figure, save
+from mmvmamba.visualization.heatmaps import (
+    class_activation,
+    draw_heat,
+    draw_paths,
+    feature_colours,
+    receptive_field,
+    row_of_pictures,
+)
+from mmvmamba.visualization.recording import record_attention, record_scans
+
+from .bare_models import build_bare, default_shape
+from .model_table import MODEL_TABLE
+
+__all__ = ['INSIDE', 'draw_curves', 'draw_index', 'draw_inside', 'prepare_image']
+
+# ImageNet's mean and deviation, which all families take.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+# Detectors and segmentors are looked at with an image of this height and width.
+SHAPE = (256, 256)
+
+
+def prepare_image(image: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, Tensor]:
+    """Brings an image to a size, and to what a model takes.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        shape: Height and width.
+
+    Returns:
+        The resized image and the tensor, ``(1, 3, H, W)``.
+    """
+    small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+    values = (small.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    return small, torch.from_numpy(values).permute(2, 0, 1)[None]
+
+
+def draw_inside(
+    kind: str,
+    config: Config,
+    image: np.ndarray,
+    model: nn.Module | None = None,
+    place: tuple[float, float] = (0.5, 0.5),
+) -> np.ndarray:
+    """Draws one of ``INSIDE``.
+
+    Args:
+        kind: What.
+        config: That of the model.
+        image: RGB, uint8 (H, W, 3).
+        model: With weights; None for one that is not trained.
+        place: The token that is looked at, as shares of width and height.
+
+    Returns:
+        RGB, uint8.
+
+    Raises:
+        ValueError: The model has no such thing.
+    """
+    if model is None:
+        torch.manual_seed(0)
+        model = build_bare(config)
+    shape = default_shape(config) if config.default_scope == 'mmpretrain' else SHAPE
+    small, tensor = prepare_image(image, shape)
+    return INSIDE[kind](model.eval(), small, tensor, place)
+
+
+def _scan(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+    # The last map is the smallest: its arrows can be seen.
+    last = record_scans(model.backbone, tensor)[-1]
+    return draw_paths(last.paths, last.grid)
+
+
+def _decay(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+    scan = record_scans(model.backbone, tensor)[0]
+    token = _token(scan.grid, place)
+    pictures = {'image': _mark(image, place)}
+    for i, heat in enumerate(scan.decay(token)):
+        title = f'left, direction {i + 1} of {len(scan.paths)}'
+        pictures[title] = draw_heat(image, heat.view(scan.grid).numpy())
+    return row_of_pictures(pictures)
+
+
+def _attention(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+    if not hasattr(model, 'head'):
+        raise ValueError('attention is shown of classifiers, whose windows hold the whole map')
+    pictures = {'image': _mark(image, place)}
+    for item in record_attention(model.backbone, tensor)[-6:]:
+        count = item.weights.shape[-1]
+        side = int(count**0.5)
+        # A class token, the first or the last one, is not shown.
+        weights = item.weights[0, :, : side * side][_token((side, side), place)]
+        pictures[item.name] = draw_heat(image, weights.view(side, side).numpy())
+    return row_of_pictures(pictures, 240)
+
+
+def _cam(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+    if not hasattr(model.backbone, 'feature_maps') or not hasattr(model, 'head'):
+        raise ValueError('class activation is that of a classifier; take the kind features')
+    heat, label = class_activation(model, tensor)
+    meta = getattr(model, '_dataset_meta', None) or {}
+    name = meta['classes'][label] if 'classes' in meta else f'class {label}'
+    return row_of_pictures({'image': image, name: draw_heat(image, heat)})
+
+
+def _features(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+    with torch.no_grad():
+        maps = model.extract_feat(tensor)
+        if len(maps) == 1 or maps[0].dim() < 4:
+            count = len(model.backbone.stage_channels)
+            stages = [(i + 1) * count // 4 - 1 for i in range(4)]
+            _, maps = model.backbone.feature_maps(tensor, stages)
+    names = (f'map {i + 1}, {x.shape[2]} x {x.shape[3]}' for i, x in enumerate(maps))
+    colours = (feature_colours(x[0]) for x in maps)
+    return row_of_pictures({'image': image, **dict(zip(names, colours, strict=True))}, 240)
+
+
+def _field(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, *tensor.shape[1:], generator=generator)
+    field = receptive_field(model.backbone, images)
+    # Most of it is small: a logarithm shows how far it reaches.
+    heat = np.log1p(field / max(field.mean(), 1e-12))
+    black = np.zeros_like(image)
+    return row_of_pictures({'receptive field of the middle': draw_heat(black, heat, 1.0)})
+
+
+# What can be drawn, by name.
+INSIDE: dict[str, Callable] = {
+    'scan': _scan,
+    'field': _field,
+    'cam': _cam,
+    'features': _features,
+    'decay': _decay,
+    'attention': _attention,
+}
+
+
+def _token(grid: tuple[int, int], place: tuple[float, float]) -> int:
+    height, width = grid
+    x, y = (min(max(share, 0), 0.999) for share in place)
+    return int(y * height) * width + int(x * width)
+
+
+def _mark(image: np.ndarray, place: tuple[float, float]) -> np.ndarray:
+    picture = image.copy()
+    height, width = image.shape[:2]
+    centre = int(place[0] * width), int(place[1] * height)
+    cv2.circle(picture, centre, 7, (255, 255, 255), 3, cv2.LINE_AA)
+    cv2.circle(picture, centre, 7, (220, 30, 30), 2, cv2.LINE_AA)
+    return picture
+
+
+def draw_curves(logs: Sequence[str | Path], path: str | Path) -> list[str]:
+    """Draws the losses and the figures of validation of one or several trainings.
+
+    Args:
+        logs: Work dirs, or the files ``scalars.json`` that trainings leave in ``vis_data``.
+        path: Where the picture is written.
+
+    Returns:
+        The names of the figures.
+
+    Raises:
+        ValueError: A log is missing, empty or torn.
+    """
+    lines: dict[str, Series] = {}
+    for log in logs:
+        for name, points in _read_log(Path(log)).items():
+            lines.setdefault(name, {})[_run_name(Path(log))] = points
+    # Whole losses and figures of validation; parts of losses, times and memory are left out.
+    shown = [name for name in lines if name == 'loss' or '/' in name or name == 'lr']
+    figure, axes = new_figure(max(len(shown), 1), width=4.6, height=3.6)
+    for item, name in zip(axes, shown, strict=False):
+        for run, (xs, ys) in lines[name].items():
+            item.plot(xs, ys, label=run, marker='.' if len(xs) < 30 else None)
+        item.set_title(name, loc='left', fontsize=10)
+        item.set_xlabel('step')
+    axes[0].legend(frameon=False, fontsize=8)
+    save(figure, path)
+    return shown
+
+
+def _run_name(log: Path) -> str:
+    return log.parents[2].name if log.name == 'scalars.json' else log.name
+
+
+def _read_log(log: Path) -> dict[str, tuple[list, list]]:
+    if log.is_dir():
+        found = sorted(log.glob('*/vis_data/scalars.json'))
+        if not found:
+            raise ValueError(f'{log} has no log of a training (*/vis_data/scalars.json)')
+        log = found[-1]
+    if not log.is_file():
+        raise ValueError(f'there is no log {log}')
+    points: dict[str, tuple[list, list]] = {}
+    for number, line in enumerate(log.read_text().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            step = record.get('step', record.get('iter', number))
+        except (json.JSONDecodeError, AttributeError):
+            raise ValueError(f'{log}, line {number} is torn: {line[:60]!r}') from None
+        for name, value in record.items():
+            if isinstance(value, int | float) and name not in ('step', 'iter', 'epoch'):
+                xs, ys = points.setdefault(name, ([], []))
+                xs.append(step)
+                ys.append(value)
+    if not points:
+        raise ValueError(f'{log} is empty: the training wrote nothing yet')
+    return points
+
+
+def draw_index(path: str | Path, speeds: dict[str, float] | None = None) -> int:
+    """Draws the published accuracy of the classifiers over their parameters or their speeds.
+
+    Args:
+        path: Where the picture is written.
+        speeds: Images per second by name, as ``mmvmamba benchmark --csv`` has them; None for
+            parameters.
+
+    Returns:
+        How many models there are.
+
+    Raises:
+        ValueError: None of the speeds is that of a model with a published figure.
+    """
+    rows = [row for row in MODEL_TABLE.values() if row.top1 is not None]
+    rows = [row for row in rows if speeds is None or row.name in speeds]
+    if not rows:
+        raise ValueError('no speed is that of a classifier with a published accuracy')
+    figure, (axes,) = new_figure(1, 8.4, 5.4)
+    for family in dict.fromkeys(row.family for row in rows):
+        members = [row for row in rows if row.family == family]
+        xs = [row.params / 1e6 if speeds is None else speeds[row.name] for row in members]
+        axes.scatter(xs, [row.top1 for row in members], label=family, s=36)
+        for row, x in zip(members, xs, strict=True):
+            text = row.name.removeprefix(f'{family}_')
+            axes.annotate(text, (x, row.top1), (4, 3), textcoords='offset points', fontsize=6)
+    axes.set_xscale('log')
+    axes.set_xlabel('parameters, millions' if speeds is None else 'images / s')
+    axes.set_title('published top-1 accuracy on ImageNet, %', loc='left', fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc='lower right')
+    save(figure, path)
+    return len(rows)

@@ -1,0 +1,123 @@
+"""``mmvmamba show``."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmvmamba.cli.arguments import positive
+from mmvmamba.cli.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mmengine.config import Config
+    from torch import nn
+
+__all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
+
+SUMMARY = 'draw what goes on inside a model, trainings, the model index, or a data set'
+EXAMPLE = """mmvmamba show decay --model vim_tiny --image street.jpg --place 0.3 0.6
+  mmvmamba show curves work_dirs/first work_dirs/second
+  mmvmamba show browse --model configs/toy/det_vim_maskrcnn.py --limit 8"""
+KINDS = {
+    'scan': 'the paths of the scans over the last map',
+    'field': 'the effective receptive field of the middle of the last map',
+    'cam': 'where a classifier sees its best class',
+    'features': 'the maps of the stages, in their three main directions',
+    'decay': 'what the state still has of each token as a scan comes to one',
+    'attention': 'where a token looks in the last attentions',
+    'curves': 'losses and figures of trainings: work dirs, or scalars.json',
+    'index': 'published accuracy over parameters, or over the speeds of a CSV',
+    'browse': 'what the pipeline of a config feeds the model',
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the kind of picture and what it is of."""
+    kinds = '; '.join(f'{name}: {text}' for name, text in KINDS.items())
+    parser.add_argument('kind', choices=KINDS, metavar='KIND', help=kinds)
+    parser.add_argument('logs', nargs='*', metavar='LOG', help='of curves; a CSV for index')
+    parser.add_argument('--model', help='a name of mmvmamba list, or a config file')
+    parser.add_argument('--weights', metavar='W', help='default: none, a model that starts')
+    parser.add_argument('--image', metavar='FILE', help='default: one that is generated')
+    parser.add_argument(
+        '--place', nargs=2, type=float, default=(0.5, 0.5), metavar=('X', 'Y'),
+        help='of the token: shares of width and height (default: 0.5 0.5)',
+    )  # fmt: skip
+    parser.add_argument('--limit', type=positive, default=12, help='images of browse (default: 12)')
+    parser.add_argument('--out', metavar='FILE', help='default: work_dirs/show/KIND.png')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the picture and says where it is."""
+    out = Path(args.out or f'work_dirs/show/{args.kind}.png')
+    if out.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        raise UserError(f'--out must end in .png or .jpg, got {out}')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if args.kind in ('curves', 'index'):
+        _draw_chart(args, out)
+    else:
+        _draw_model(args, out)
+    print(f'the picture is {out}')
+
+
+def _draw_chart(args: argparse.Namespace, out: Path) -> None:
+    from mmvmamba.apis.inside import draw_curves, draw_index
+
+    if args.kind == 'curves':
+        if not args.logs:
+            raise UserError('name a work dir, or a scalars.json of one')
+        draw_curves(args.logs, out)
+        return
+    draw_index(out, _speeds(args.logs[0]) if args.logs else None)
+
+
+def _speeds(path: str) -> dict[str, float]:
+    import csv
+
+    try:
+        with open(path) as file:
+            rows = list(csv.DictReader(file))
+        # One that ran out of memory has no figure.
+        return {row['model']: float(row['images/s']) for row in rows if row['ms']}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f'{path} is no table of mmvmamba benchmark --csv') from None
+
+
+def _draw_model(args: argparse.Namespace, out: Path) -> None:
+    import cv2
+
+    from mmvmamba.apis.bare_models import bare_config, training_config
+    from mmvmamba.apis.browse import draw_samples
+    from mmvmamba.apis.inside import draw_inside
+    from mmvmamba.cli.predictors import read_image
+
+    if not args.model:
+        raise UserError(f'show {args.kind} needs --model')
+    if args.kind == 'browse':
+        picture = draw_samples(training_config(args.model), args.limit)
+    else:
+        config = bare_config(args.model)
+        image = read_image(args.image)[..., ::-1].copy() if args.image else _generated()
+        model = _loaded(args, config) if args.weights else None
+        picture = draw_inside(args.kind, config, image, model, tuple(args.place))
+    if not cv2.imwrite(str(out), picture[..., ::-1]):
+        raise UserError(f'{out} cannot be written')
+
+
+def _loaded(args: argparse.Namespace, config: 'Config') -> 'nn.Module':
+    from mmvmamba.apis.bare_models import build_bare
+    from mmvmamba.checkpoint import load_model
+
+    model = build_bare(config)
+    load_model(model, args.weights)
+    return model
+
+
+def _generated() -> 'np.ndarray':
+    """A scene of the toy data."""
+    import numpy as np
+
+    from mmvmamba.datasets.toy.scenes import draw_scene
+
+    shapes = ('disc', 'square', 'triangle')
+    return draw_scene(np.random.default_rng(3), (256, 256), shapes, num_objects=4)[0]

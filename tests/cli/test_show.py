@@ -1,0 +1,153 @@
+"""Pictures of what goes on inside models: written, then read back."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmvmamba.apis.bare_models import bare_config, build_bare
+from mmvmamba.cli.main import main
+from mmvmamba.datasets.toy import make_toy_data
+from mmvmamba.visualization.heatmaps import (
+    class_activation,
+    draw_heat,
+    draw_paths,
+    feature_colours,
+    receptive_field,
+)
+
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'toy'
+TOY = str(CONFIGS / 'cls_{}.py')
+
+
+@pytest.fixture(autouse=True)
+def _plain_scans(monkeypatch):
+    monkeypatch.setenv('MMVMAMBA_SCAN_BACKEND', 'torch')
+
+
+def show(tmp_path, *arguments):
+    """The picture, blue first."""
+    out = tmp_path / 'picture.png'
+    assert main(['show', *arguments, '--out', str(out)]) == 0
+    picture = cv2.imread(str(out))
+    assert picture.std() > 5, 'it is not blank'
+    return picture
+
+
+@pytest.mark.parametrize(
+    ('kind', 'family', 'columns'),
+    [
+        ('scan', 'plain_mamba', 4),
+        ('decay', 'vim', 3),
+        ('attention', 'mambavision', 1),
+        ('cam', 'mila', 2),
+        ('features', 'vmamba', 5),
+        ('field', 'spatial_mamba', 1),
+    ],
+)
+def test_kinds(kind, family, columns, tmp_path):
+    picture = show(tmp_path, kind, '--model', TOY.format(family))
+    assert picture.shape[1] >= columns * 170
+    assert picture.shape[0] > 150
+
+
+@pytest.mark.parametrize('task', ['det_mambaout_retinanet', 'seg_mambaout'])
+def test_features_of_other_tasks(task, tmp_path):
+    show(tmp_path, 'features', '--model', str(CONFIGS / f'{task}.py'))
+
+
+@pytest.mark.parametrize('name', ['coco', 'ade20k'])
+def test_browse_shows_what_the_model_is_fed(name, tmp_path, monkeypatch):
+    make_toy_data(tmp_path / 'data' / 'toy', name, 4, 1)
+    config = {'coco': 'det_mambaout_maskrcnn', 'ade20k': 'seg_mambaout'}[name]
+    path = str(CONFIGS / f'{config}.py')
+    monkeypatch.chdir(tmp_path)
+    picture = show(tmp_path, 'browse', '--model', path, '--limit', '3')
+    more = show(tmp_path, 'browse', '--model', path, '--limit', '4')
+    assert more.shape[1] > picture.shape[1]
+
+
+def test_a_path_goes_from_blue_to_red():
+    picture = draw_paths(torch.tensor([[0, 1, 2, 3]]), (2, 2))
+    # The first place is blue, the last one red; the header is 26 pixels high.
+    first, last = picture[26 + 20, 20], picture[26 + 60, 60]
+    assert first[2] > first[0] and last[0] > last[2]
+
+
+def test_heat_is_yellow_where_it_is_high():
+    picture = draw_heat(np.zeros((40, 40, 3), np.uint8), np.array([[0.0, 1.0]]), 1.0)
+    assert picture[20, 38, 0] > 200 and picture[20, 38, 2] < 80
+    assert picture[20, 2, 0] < 100 and picture[20, 2, 2] > 60
+
+
+def test_three_directions_become_three_colours():
+    features = torch.zeros(5, 2, 6)
+    features[0, :, :2], features[3, :, 2:4], features[4, :, 4:] = 3.0, 2.0, 1.0
+    colours = feature_colours(features)
+    assert len({tuple(row) for row in colours[0].tolist()}) == 3
+    assert np.array_equal(colours[0], colours[1])
+
+
+def test_the_field_of_a_convolution_is_its_window():
+    model = build_bare(bare_config(TOY.format('mambaout')))
+    field = receptive_field(model.backbone, torch.randn(1, 3, 64, 64), stage=0)
+    middle = field[20:44, 20:44].sum()
+    assert 0.9 < middle / field.sum() <= 1
+
+
+@pytest.mark.parametrize('family', ['mambaout', 'vim', 'vmamba', 'plain_mamba', 'mambavision'])
+def test_activation_of_the_best_class(family):
+    model = build_bare(bare_config(TOY.format(family)))
+    image = torch.randn(1, 3, 64, 64)
+    heat, label = class_activation(model, image)
+    with torch.no_grad():
+        assert label == int(model(image, mode='tensor').argmax())
+    assert heat.ndim == 2 and heat.min() >= 0
+
+
+def test_curves_of_two_trainings(tmp_path):
+    for name in ('first', 'second'):
+        folder = tmp_path / name / '20260101_000000' / 'vis_data'
+        folder.mkdir(parents=True)
+        records = [dict(step=i, loss=1 / (i + 1), lr=0.1) for i in range(5)]
+        records.append({'coco/bbox_mAP': 0.4, 'step': 5})
+        (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
+    logs = [str(tmp_path / 'first'), str(tmp_path / 'second')]
+    picture = show(tmp_path, 'curves', *logs)
+    # Loss, learning rate and the figure of validation.
+    assert picture.shape[1] > 3 * 500
+
+
+def test_the_index_over_parameters_and_speeds(tmp_path):
+    table = tmp_path / 'speed.csv'
+    table.write_text('model,images/s,ms\nvim_tiny,50,20\nvim_base,out of memory,\n')
+    assert show(tmp_path, 'index').shape == show(tmp_path, 'index', str(table)).shape
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['scan'], 'show scan needs --model'),
+        (['scan', '--model', TOY.format('mambaout')], 'no selective scan'),
+        (['cam', '--model', str(CONFIGS / 'det_mambaout_retinanet.py')], 'that of a classifier'),
+        (['scan', '--model', TOY.format('vim'), '--image', 'none.png'], 'there is no image none'),
+        (['browse', '--model', str(CONFIGS / 'seg_vim.py')], 'training data are not there'),
+        (['curves'], 'name a work dir'),
+        (['curves', 'no_such_log.json'], 'there is no log no_such_log.json'),
+        (['curves', 'empty.json'], 'empty.json is empty'),
+        (['curves', 'torn.json'], 'torn.json, line 2 is torn'),
+        (['index', 'torn.json'], 'is no table'),
+        (['index', '--out', 'x.pdf'], 'must end in .png'),
+    ],
+)
+def test_bad_input_ends_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    (tmp_path / 'empty.json').write_text('')
+    (tmp_path / 'torn.json').write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match='2'):
+        main(['show', *arguments])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
