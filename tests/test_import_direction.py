@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'mmvmamba'
 # package itself is a room too; '' is the package's own file.
 ROOMS = (
     ('version', 'registry', 'files', 'ops'),
-    ('compat', 'layers', 'testing'),
+    ('compat', 'layers', 'testing', 'fake_gpu'),
     ('models', 'datasets'),
     ('checkpoint', 'visualization'),
     ('engine',),

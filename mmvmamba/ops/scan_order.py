@@ -1,7 +1,8 @@
 """The orders in which a 2-D grid of tokens is scanned, each beside its direction codes.
 
 An order is a table ``order[t]`` of the raster index (row * width + column) visited at step t. The
-tables are cached and shared by all callers: never write to them.
+tables are kept and shared by all callers: never write to them. ``device`` is where a table is made
+and stays; None for torch's default.
 """
 
 import torch
@@ -17,31 +18,33 @@ START, RIGHT, LEFT, UP, DOWN = range(5)
 
 
 @cached_table(maxsize=256)
-def cross_orders(height: int, width: int) -> Tensor:
+def cross_orders(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """VMamba's four scans, ``(4, height * width)``: along rows, along columns, both reversed."""
-    rows = torch.arange(height * width)
+    rows = torch.arange(height * width, device=device)
     columns = _transposed(rows, height, width)
     return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
 
 
 @cached_table(maxsize=256)
-def snake_orders(height: int, width: int) -> tuple[Tensor, Tensor]:
+def snake_orders(
+    height: int, width: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
     """PlainMamba's four continuous scans: a row snake, its reverse, a column snake, its reverse.
 
     Returns:
         The orders and the codes of the moves that led from token to token, both
         ``(4, height * width)``.
     """
-    rows = _row_snake(height, width)
-    columns = _transposed(_row_snake(width, height), height, width)
+    rows = _row_snake(height, width, device)
+    columns = _transposed(_row_snake(width, height, device), height, width)
     orders = torch.stack([rows, rows.flip(0), columns, columns.flip(0)])
     return orders, move_codes(orders, width)
 
 
 @cached_table(maxsize=256)
-def reversed_order(length: int) -> Tensor:
+def reversed_order(length: int, device: torch.device | None = None) -> Tensor:
     """Forward and backward through a sequence, ``(2, length)``."""
-    forward = torch.arange(length)
+    forward = torch.arange(length, device=device)
     return torch.stack([forward, forward.flip(0)])
 
 
@@ -55,9 +58,9 @@ def move_codes(orders: Tensor, width: int) -> Tensor:
     return F.pad(codes, (1, 0), value=START)
 
 
-def _row_snake(height: int, width: int) -> Tensor:
-    grid = torch.arange(height * width).view(height, width)
-    is_odd = torch.arange(height)[:, None] % 2 == 1
+def _row_snake(height: int, width: int, device: torch.device | None) -> Tensor:
+    grid = torch.arange(height * width, device=device).view(height, width)
+    is_odd = torch.arange(height, device=device)[:, None] % 2 == 1
     return torch.where(is_odd, grid.flip(1), grid).reshape(-1)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmvmamba.layers import build_norm2d, drop_path
 from mmvmamba.ops.ms_deform_attn import ms_deform_attn
+from mmvmamba.ops.tables import table_of
 
 __all__ = [
     'ConvFFN',
@@ -153,7 +154,8 @@ class MSDeformAttention(nn.Module):
         value = self.value_proj(value).unflatten(-1, (self.num_heads, -1))
         offsets = self.sampling_offsets(query).unflatten(-1, (*samples, 2))
         weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        sizes = offsets.new_tensor([(width, height) for height, width in grids])
+        sides = tuple((width, height) for height, width in grids)
+        sizes = table_of(sides, offsets.dtype, offsets.device)
         locations = points[:, :, None, :, None] + offsets / sizes[:, None]
         weights = weights.unflatten(-1, samples[1:])
         return self.output_proj(ms_deform_attn(value, grids, locations, weights))

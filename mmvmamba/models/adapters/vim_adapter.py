@@ -80,7 +80,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
         self.build_adapter(adapter, in_channels, drop_path_rate)
 
     def block_inputs(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Angles]:
-        orders = reversed_order(tokens.shape[1]).to(tokens.device)
+        orders = reversed_order(tokens.shape[1], tokens.device)
         return orders, None if self.rope is None else self.rope(grid, num_skipped=0)
 
     def run_blocks(

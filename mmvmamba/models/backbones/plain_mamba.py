@@ -127,7 +127,7 @@ class PlainMambaMixer(nn.Module):
         u = F.silu(self.conv2d(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, L, E)
 
         dt, B, C = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        orders, moves = (table.to(x.device) for table in snake_orders(*grid))
+        orders, moves = snake_orders(*grid, x.device)
         y = selective_scan(
             u,
             # The bias of dt_proj enters twice, here and as delta_bias: the released weights were

@@ -239,7 +239,7 @@ class VisionMamba(BaseBackbone):
     def block_tokens(self, x: Tensor, indices: Sequence[int]) -> tuple[dict[int, Tensor], Grid]:
         """What some blocks return, ``(N, L, C)``, and the grid of the patches."""
         x, grid = self.embed(x)
-        orders = reversed_order(x.shape[1]).to(x.device)
+        orders = reversed_order(x.shape[1], x.device)
         # The place 0 of a class token is not turned. One in the middle is turned like a patch and
         # place 0 is not: so does the official code.
         num_tokens = x.shape[1] - grid[0] * grid[1]

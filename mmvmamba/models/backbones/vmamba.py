@@ -149,7 +149,7 @@ class CrossScanMixer(nn.Module):
             delta_bias=self.dt_projs_bias,
             delta_softplus=True,
             channels_last=True,
-            orders=cross_orders(*grid).to(u.device),
+            orders=cross_orders(grid[0], grid[1], u.device),
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmvmamba.ops.backends import alert_not_deterministic
+from mmvmamba.ops.tables import table_of
 
 from .reference import ms_deform_attn_ref
 
@@ -65,7 +66,7 @@ def _arguments(
     """mmcv's: everything in one dtype of at least float32, sizes and starts of levels on device."""
     dtype = torch.promote_types(value.dtype, torch.float32)
     value, locations, weights = (x.to(dtype).contiguous() for x in (value, locations, weights))
-    sizes = torch.tensor(shapes, device=value.device)
+    sizes = table_of(tuple(map(tuple, shapes)), torch.int64, value.device)
     starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
     return value, sizes, starts, locations, weights
 

@@ -1,13 +1,14 @@
 """The ``triton`` backend: CUDA and ROCm, and the CPU under Triton's interpreter (for tests)."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from importlib import import_module
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from mmvmamba.ops.backends import alert_not_deterministic
+from mmvmamba.ops.tables import table_of
 from mmvmamba.ops.triton_device import on_device, power_of_two, triton_unavailable_reason
 
 __all__ = ['backward', 'forward', 'unavailable_reason']
@@ -57,18 +58,14 @@ def _launch(
     with on_device(value.device):
         launch = getattr(import_module('.triton_kernels', __package__), kernel)
         launch[(batch * heads * -(-queries // block),)](
-            value, _geometry(tuple(shapes), value.device), locations, weights, *others,
+            value, _geometry(shapes, value.device), locations, weights, *others,
             tokens, queries, heads, channels, levels, points,
             QUERIES=block, CHANNELS=width, num_warps=WARPS,
         )  # fmt: skip
 
 
-# Images come in few sizes, and a copy to the device would wait for it.
-@lru_cache(maxsize=256)
-def _geometry(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+def _geometry(shapes: Shapes, device: torch.device) -> Tensor:
     """Height, width and first token of each level."""
-    rows, start = [], 0
-    for height, width in shapes:
-        rows.append((height, width, start))
-        start += height * width
-    return torch.tensor(rows, dtype=torch.int64, device=device)
+    starts = accumulate((height * width for height, width in shapes), initial=0)
+    rows = tuple((*shape, start) for shape, start in zip(shapes, starts, strict=False))
+    return table_of(rows, torch.int64, device)

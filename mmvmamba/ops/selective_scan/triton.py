@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,8 +23,12 @@ BACKWARD_CONFIGS = ((256, 4, 1), (128, 4, 1), (512, 4, 2))
 # Programs of one warp for each multiprocessor: with fewer, long sequences are cut into segments.
 WARPS_PER_PROCESSOR = 8
 SEGMENT_STEPS = 64
+# Segments cost a second pass, almost as long as the first.
+FEWEST_SEGMENTS = 3
 # Directions with one decay that share a program: more would not fit into registers.
 SHARED_DIRECTIONS = (4, 3, 2)
+
+Result = TypeVar('Result')
 
 _tuned: dict[tuple, tuple[int, int, int]] = {}
 
@@ -41,6 +45,7 @@ def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     kernels = _kernels()
+    args = _with_whole_rows(args)
     u, directions, length, dim = args.u, args.directions, args.length, args.dim
     shared = _shared_directions(args)
     plan = _plan(args, args.batch * directions // shared, chunk_length or SEGMENT_STEPS)
@@ -63,12 +68,12 @@ def forward(
         dims = _dims(args, width)
         programs = args.batch * directions // shared * plan.segments * plan.groups
         kernels.selective_scan_fwd_kernel[(programs * -(-plan.group_dim // dims),)](
-            u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, _orders(args), after,
+            u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, args.orders, after,
             out, last_state, checkpoints,
             *_strides(args),
-            directions, length, plan.groups, plan.group_dim, args.state, plan.segments,
+            directions, length, plan.groups, plan.group_dim, plan.segments,
             plan.segment_length, chunk_length or plan.segment_length,
-            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, SHARED=shared,
+            state=args.state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, SHARED=shared,
             SHARED_PADDED=power_of_two(shared), STEPS=steps, DIMS=dims,
             STATE=power_of_two(args.state), num_warps=warps,
         )  # fmt: skip
@@ -86,6 +91,7 @@ def backward(
     grad_last_state: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     kernels = _kernels()
+    args = _with_whole_rows(args)
     batch, directions, length, dim = args.batch, args.directions, args.length, args.dim
     plan = _plan(args, batch * directions, chunk_length)
     after = None
@@ -106,29 +112,31 @@ def backward(
     grad_A = buffer(*rows, args.state)
     grad_D = None if args.D is None else buffer(*rows)
     grad_bias = None if args.delta_bias is None else buffer(*rows)
-    # Each split must own a block whatever the config, or its sums would stay unwritten.
-    widest = _dims(args, max(width for width, _, _ in BACKWARD_CONFIGS))
-    splits = min(-(-plan.group_dim // widest), max(1, plan.warps // plan.units))
-    matrix = (splits, batch, directions, length, plan.groups, args.state)
-    grad_B, grad_C = buffer(*matrix), buffer(*matrix)
-    programs = splits * plan.groups * plan.segments * batch * directions
 
-    def launch(width: int, steps: int, warps: int) -> None:
+    def launch(width: int, steps: int, warps: int) -> tuple[Tensor, Tensor]:
         dims, state = _dims(args, width), power_of_two(args.state)
+        # Each split owns a block, or its sums would stay unwritten; all have as many, but for one.
+        blocks = -(-plan.group_dim // dims)
+        splits = min(blocks, max(1, plan.warps // (plan.units * warps)))
+        splits = -(-blocks // -(-blocks // splits))
+        matrix = (splits, batch, directions, length, plan.groups, args.state)
+        grad_B, grad_C = buffer(*matrix), buffer(*matrix)
+        programs = splits * plan.groups * plan.segments * batch * directions
         scratch = buffer(programs, -(-chunk_length // steps) * dims * state)
         kernels.selective_scan_bwd_kernel[(programs,)](
-            args.u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, _orders(args),
+            args.u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, args.orders,
             checkpoints, after, grad_out,
             grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, scratch,
             *_strides(args), *grad_out.stride(),
-            batch, directions, length, plan.groups, plan.group_dim, args.state, splits,
+            batch, directions, length, plan.groups, plan.group_dim, splits,
             plan.segments, plan.segment_length, chunk_length, scratch.shape[1],
-            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, STEPS=steps, DIMS=dims,
-            STATE=state, num_warps=warps,
+            state=args.state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all,
+            STEPS=steps, DIMS=dims, STATE=state, num_warps=warps,
         )  # fmt: skip
+        return grad_B, grad_C
 
     with on_device(args.u.device):
-        _run_tuned('backward', args, plan, splits, BACKWARD_CONFIGS, launch)
+        grad_B, grad_C = _run_tuned('backward', args, plan, 1, BACKWARD_CONFIGS, launch)
     return (
         _to_shape(grad_u, args.u),
         _to_shape(grad_delta, args.delta),
@@ -156,10 +164,10 @@ def _plan(args: ScanArgs, rows: int, multiple: int) -> _Plan:
     group_dim = args.dim // groups
     warps = WARPS_PER_PROCESSOR * _processors(args.u.device)
     blocks = -(-group_dim // _dims(args, BACKWARD_CONFIGS[0][0]))
-    wanted = max(1, warps // (rows * groups * blocks))
-    # Segments cost a second pass: not for less than a few chunks each.
-    possible = max(1, args.length // (4 * multiple))
-    segment_length = -(-args.length // min(wanted, possible))
+    wanted = warps // (rows * groups * blocks)
+    if wanted < FEWEST_SEGMENTS:
+        wanted = 1
+    segment_length = -(-args.length // min(wanted, -(-args.length // multiple)))
     segment_length = -(-segment_length // multiple) * multiple
     segments = -(-args.length // segment_length)
     return _Plan(groups, group_dim, segments, segment_length, rows * groups * segments, warps)
@@ -180,20 +188,30 @@ def _carry(
     programs = batch * directions * (plan.segments - 1) * plan.groups
     with on_device(args.u.device):
         kernels.selective_scan_segment_kernel[(programs * -(-plan.group_dim // dims),)](
-            x, args.delta, args.A, matrix, args.delta_bias, _orders(args), states, sums,
-            *_shared_strides(x, 1), *_shared_strides(args.delta, 1), *_shared_strides(args.A, 0),
+            x, args.delta, args.A, matrix, args.delta_bias, args.orders, states, sums,
+            *_shared_strides(x, 1), *_shared_strides(args.delta, 1), _direction_stride(args.A),
             *_shared_strides(matrix, 1), *_vector_strides(args.delta_bias),
-            directions, args.length, plan.groups, plan.group_dim, state, plan.segments,
+            directions, args.length, plan.groups, plan.group_dim, plan.segments,
             plan.segment_length,
-            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, REVERSE=reverse, STEPS=steps,
-            DIMS=dims, STATE=power_of_two(state), num_warps=warps,
+            state=state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, REVERSE=reverse,
+            STEPS=steps, DIMS=dims, STATE=power_of_two(state), num_warps=warps,
         )  # fmt: skip
         block = 256
         kernels.selective_scan_carry_kernel[(batch * directions * -(-dim * state // block),)](
-            args.A, states, sums, carried, last, *_shared_strides(args.A, 0),
-            directions, dim, state, plan.segments, REVERSE=reverse, BLOCK=block, num_warps=1,
+            args.A, states, sums, carried, last, _direction_stride(args.A),
+            directions, dim, plan.segments, state=state, REVERSE=reverse, BLOCK=block, num_warps=1,
         )  # fmt: skip
     return carried
+
+
+def _with_whole_rows(args: ScanArgs) -> ScanArgs:
+    """With A and orders as the kernels want them: contiguous, A also if directions share it."""
+    A, orders = args.A, args.orders
+    if A.stride()[1:] != (args.state, 1):
+        A = A.contiguous()
+    if orders is not None:
+        orders = orders.contiguous()
+    return args._replace(A=A, orders=orders)
 
 
 def _shared_directions(args: ScanArgs) -> int:
@@ -212,9 +230,9 @@ def _run_tuned(
     plan: _Plan,
     variant: int,
     configs: tuple[tuple[int, int, int], ...],
-    launch: Callable[[int, int, int], None],
-) -> None:
-    """Launches with the fastest of the configs for inputs of this kind.
+    launch: Callable[[int, int, int], Result],
+) -> Result:
+    """Launches with the fastest of the configs for inputs of this kind; returns what that returns.
 
     Sums over channels follow the block width, so nothing is timed, and the first config taken,
     where torch is told to be deterministic, and where there is nothing to time.
@@ -242,7 +260,7 @@ def _run_tuned(
 
 def _strides(args: ScanArgs) -> tuple[int, ...]:
     return (
-        *_shared_strides(args.u, 1), *_shared_strides(args.delta, 1), *_shared_strides(args.A, 0),
+        *_shared_strides(args.u, 1), *_shared_strides(args.delta, 1), _direction_stride(args.A),
         *_shared_strides(args.B, 1), *_shared_strides(args.C, 1),
         *_vector_strides(args.D), *_vector_strides(args.delta_bias),
     )  # fmt: skip
@@ -256,12 +274,12 @@ def _shared_strides(x: Tensor, axis: int) -> list[int]:
     return strides
 
 
+def _direction_stride(A: Tensor) -> int:
+    return 0 if A.shape[0] == 1 else A.stride(0)
+
+
 def _vector_strides(x: Tensor | None) -> list[int]:
     return [0, 0] if x is None else _shared_strides(x, 0)
-
-
-def _orders(args: ScanArgs) -> Tensor | None:
-    return None if args.orders is None else args.orders.contiguous()
 
 
 def _to_shape(total: Tensor, like: Tensor, axis: int = 1) -> Tensor:
@@ -283,9 +301,9 @@ def _sum_directions(out: Tensor) -> Tensor:
 
 
 def _dims(args: ScanArgs, width: int) -> int:
-    """Channels of a block that holds ``width`` states."""
+    """Channels of a block that holds ``width`` states, but no more than a tile has room for."""
     group_dim = args.dim // args.B.shape[3]
-    return max(1, min(width // power_of_two(args.state), power_of_two(group_dim)))
+    return max(1, min(width // max(power_of_two(args.state), 4), power_of_two(group_dim)))
 
 
 def _processors(device: torch.device) -> int:

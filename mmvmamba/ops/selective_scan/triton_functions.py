@@ -10,12 +10,12 @@ __all__ = [
     'pick',
     'place_at',
     'put',
-    'raw_delta',
     'sigmoid',
     'softplus',
     'spread',
     'step_size',
     'tokens_at',
+    'vector',
 ]
 
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -25,8 +25,10 @@ LN2 = tl.constexpr(0.6931471805599453)
 @triton.jit
 def pick(tile, index, i):
     """Row i of a tile, as a tile of one row."""
-    # Unlike 0.0, -0.0 is neutral for every x, so the compiler can drop the sum.
-    return tl.sum(tl.where(index == i, tile, -0.0), axis=0, keep_dims=True)
+    # Unlike 0.0, -0.0 is neutral for every x, so the compiler can drop the sum. As a literal it
+    # would become 0.0.
+    neutral = tl.full([1, 1, 1], -0x80000000, tl.int32).to(tl.float32, bitcast=True)
+    return tl.sum(tl.where(index == i, tile, neutral), axis=0, keep_dims=True)
 
 
 @triton.jit
@@ -94,12 +96,12 @@ def place_at(orders, k, t, inside, length, ORDER_ALL: tl.constexpr):
 
 
 @triton.jit
-def raw_delta(delta, delta_bias, place, inside, d, d_in, delta_t, delta_d, bias_d):
-    mask = inside[:, None] & d_in[None, :]
-    raw = load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
-    if delta_bias is not None:
-        raw += load(delta_bias, d * bias_d, d_in)[None, :]
-    return raw
+def vector(pointer, offset, channels, inside):
+    """A value for each channel, as a tile of one row: zeros where the tensor is absent."""
+    values = tl.zeros(channels.shape, tl.float32)
+    if pointer is not None:
+        values = load(pointer, offset + channels, inside)
+    return values[None, :]
 
 
 @triton.jit

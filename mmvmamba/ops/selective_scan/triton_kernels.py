@@ -7,9 +7,10 @@ of its few states, so ``pick`` and ``put`` only name registers and cost nothing.
 
 Shared by all kernels: tensors lie as in ``ScanArgs``, and ``u_k`` is the stride of ``u`` along the
 directions (0 where they share it), ``_b`` along batch, ``_t`` length, ``_d`` dim, ``_g`` groups,
-``_n`` state. What a kernel writes is contiguous. A *segment* is a part of the sequence with its own
-programs, a *chunk* the steps between two checkpoints (segments end where chunks do), and a tensor's
-*place* of step t is the token visited then, or t itself. Every offset has 64 bits.
+``_n`` state. A direction's A lies contiguous, and so does what a kernel writes. ``state`` is a
+constant, so that the compiler knows what is a multiple of it. A *segment* is a part of the sequence
+with its own programs, a *chunk* the steps between two checkpoints (segments end where chunks do),
+and a tensor's *place* of step t is the token visited then, or t itself. Every offset has 64 bits.
 """
 
 import triton
@@ -22,11 +23,11 @@ from .triton_functions import (
     pick,
     place_at,
     put,
-    raw_delta,
     sigmoid,
     spread,
     step_size,
     tokens_at,
+    vector,
 )
 
 __all__ = [
@@ -40,10 +41,10 @@ __all__ = [
 @triton.jit
 def selective_scan_fwd_kernel(
     u, delta, A, B, C, D, delta_bias, orders, start_states, out, last_state, checkpoints,
-    u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k, A_d, A_n,
+    u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k,
     B_b, B_k, B_t, B_g, B_n, C_b, C_k, C_t, C_g, C_n, D_k, D_d, bias_k, bias_d,
-    directions, length, groups, group_dim, state, segments, segment_length, chunk_length,
-    SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, SHARED: tl.constexpr,
+    directions, length, groups, group_dim, segments, segment_length, chunk_length,
+    state: tl.constexpr, SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, SHARED: tl.constexpr,
     SHARED_PADDED: tl.constexpr, STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
     """Outputs ``(batch, directions, length, dim)`` at the tokens' own places.
@@ -73,10 +74,17 @@ def selective_scan_fwd_kernel(
     kdn_in = dn_in & (which < SHARED)
     row = b * directions + k0 + which
 
-    A2 = load(A, k0 * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
+    A2 = load(A, k0 * A_k + d3 * state + n, dn_in) * LOG2E
     states = tl.zeros([SHARED_PADDED, DIMS, STATE], tl.float32)
     if start_states is not None:
-        states = load(start_states, ((row * segments + segment) * dim + d3) * state + n, kdn_in)
+        # One by one: a load of all directions would spread them over the threads.
+        for j in tl.static_range(SHARED):
+            start = ((b * directions + k0 + j) * segments + segment) * dim + d3
+            states = put(states, which, j, load(start_states, start * state + n, dn_in))
+    bias = vector(delta_bias, k0 * bias_k, d * bias_d, d_in)
+    skips = ()
+    for j in tl.static_range(SHARED):
+        skips += (vector(D, (k0 + j) * D_k, d * D_d, d_in),)
     chunks = tl.cdiv(length, chunk_length)
     begin = segment * segment_length
     end = tl.minimum(begin + segment_length, length)
@@ -95,13 +103,20 @@ def selective_scan_fwd_kernel(
                 u_tile = load(u, b * u_b + k * u_k + token[:, None] * u_t + d[None, :] * u_d, mask)
                 if j == 0:
                     place = place_at(orders, k, t, inside, length, ORDER_ALL)
-                    bias = delta_bias
-                    if delta_bias is not None:
-                        bias += k * bias_k
-                    raw = raw_delta(
-                        delta + b * delta_b + k * delta_k, bias, place, inside, d, d_in,
-                        delta_t, delta_d, bias_d,
-                    )  # fmt: skip
+                    raw = bias + load(
+                        delta,
+                        b * delta_b + k * delta_k + place[:, None] * delta_t + d[None, :] * delta_d,
+                        mask,
+                    )
+                # All loads of a tile stand together: each alone would be waited for.
+                places, Bs, Cs = (), (), ()
+                for i in tl.static_range(STEPS):
+                    places += (place_at(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL),)
+                for i in tl.static_range(STEPS):
+                    i_in, at = n_in & (t0 + i < chunk_end), places[i]
+                    Bs += (load(B, b * B_b + k * B_k + g * B_g + at * B_t + n * B_n, i_in),)
+                    Cs += (load(C, b * C_b + k * C_k + g * C_g + at * C_t + n * C_n, i_in),)
+                if j == 0:
                     delta_tile = step_size(raw, mask, SOFTPLUS)
                 delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
                 if j == 0:
@@ -109,16 +124,11 @@ def selective_scan_fwd_kernel(
                 h = pick(states, which, j)
                 products = tl.zeros([STEPS, DIMS, STATE], tl.float32)
                 for i in tl.static_range(STEPS):
-                    i_in = t0 + i < chunk_end
-                    at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
-                    B_i = load(B, b * B_b + k * B_k + g * B_g + at * B_t + n * B_n, n_in & i_in)
-                    C_i = load(C, b * C_b + k * C_k + g * C_g + at * C_t + n * C_n, n_in & i_in)
-                    h = pick(decay, index, i) * h + pick(input3, index, i) * B_i
-                    products = put(products, index, i, h * C_i)
+                    h = pick(decay, index, i) * h + pick(input3, index, i) * Bs[i]
+                    products = put(products, index, i, h * Cs[i])
                 states = put(states, which, j, h)
                 y = tl.sum(products, axis=2)
-                if D is not None:
-                    y += load(D, k * D_k + d * D_d, d_in)[None, :] * u_tile
+                y += skips[j] * u_tile
                 to = ((b * directions + k) * length + token[:, None]) * dim + d[None, :]
                 tl.store(out + to, y.to(out.dtype.element_ty), mask=mask)
     if last_state is not None:
@@ -129,10 +139,10 @@ def selective_scan_fwd_kernel(
 @triton.jit
 def selective_scan_segment_kernel(
     x, delta, A, V, delta_bias, orders, states, sums,
-    x_b, x_k, x_t, x_d, delta_b, delta_k, delta_t, delta_d, A_k, A_d, A_n,
+    x_b, x_k, x_t, x_d, delta_b, delta_k, delta_t, delta_d, A_k,
     V_b, V_k, V_t, V_g, V_n, bias_k, bias_d,
-    directions, length, groups, group_dim, state, segments, segment_length,
-    SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, REVERSE: tl.constexpr,
+    directions, length, groups, group_dim, segments, segment_length,
+    state: tl.constexpr, SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, REVERSE: tl.constexpr,
     STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
     """What each segment alone hands on, and the sum of its delta.
@@ -162,10 +172,8 @@ def selective_scan_segment_kernel(
     d3 = d[None, :, None]
     dn_in = d_in[None, :, None] & n_in
 
-    A2 = load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
-    bias = delta_bias
-    if delta_bias is not None:
-        bias += k * bias_k
+    A2 = load(A, k * A_k + d3 * state + n, dn_in) * LOG2E
+    bias = vector(delta_bias, k * bias_k, d * bias_d, d_in)
     h = tl.zeros([1, DIMS, STATE], tl.float32)
     total = tl.zeros([STEPS, DIMS], tl.float32)
     begin = slot * segment_length
@@ -183,10 +191,17 @@ def selective_scan_segment_kernel(
         token = tokens_at(orders, k, t, inside, length)
         place = place_at(orders, k, t, inside, length, ORDER_ALL)
         x_tile = load(x, b * x_b + k * x_k + token[:, None] * x_t + d[None, :] * x_d, mask)
-        raw = raw_delta(
-            delta + b * delta_b + k * delta_k, bias, place, inside, d, d_in,
-            delta_t, delta_d, bias_d,
-        )  # fmt: skip
+        raw = bias + load(
+            delta,
+            b * delta_b + k * delta_k + place[:, None] * delta_t + d[None, :] * delta_d,
+            mask,
+        )
+        places, Vs = (), ()
+        for i in tl.static_range(STEPS):
+            places += (place_at(orders, k, t0 + i, t0 + i < end, length, ORDER_ALL),)
+        for i in tl.static_range(STEPS):
+            i_in, at = n_in & (t0 + i < end), places[i]
+            Vs += (load(V, b * V_b + k * V_k + g * V_g + at * V_t + n * V_n, i_in),)
         delta_tile = step_size(raw, mask, SOFTPLUS)
         total += delta_tile
         if not REVERSE:
@@ -194,14 +209,11 @@ def selective_scan_segment_kernel(
         delta3, x3 = spread(delta_tile, x_tile, STEPS, DIMS)
         decay = tl.exp2(delta3 * A2)
         for step in tl.static_range(STEPS):
-            i = STEPS - 1 - step if REVERSE else step
-            i_in = t0 + i < end
-            at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
-            V_i = load(V, b * V_b + k * V_k + g * V_g + at * V_t + n * V_n, n_in & i_in)
             if REVERSE:
-                h = pick(decay, index, i) * (h + pick(x3, index, i) * V_i)
+                i = STEPS - 1 - step
+                h = pick(decay, index, i) * (h + pick(x3, index, i) * Vs[STEPS - 1 - step])
             else:
-                h = pick(decay, index, i) * h + pick(x3, index, i) * V_i
+                h = pick(decay, index, step) * h + pick(x3, index, step) * Vs[step]
     row = (b * directions + k) * (segments - 1) + slot
     tl.store(states + (row * dim + d3) * state + n, h, mask=dn_in)
     tl.store(sums + row * dim + d, tl.sum(total, axis=0), mask=d_in)
@@ -209,8 +221,8 @@ def selective_scan_segment_kernel(
 
 @triton.jit
 def selective_scan_carry_kernel(
-    A, states, sums, carried, after, A_k, A_d, A_n,
-    directions, dim, state, segments, REVERSE: tl.constexpr, BLOCK: tl.constexpr,
+    A, states, sums, carried, after, A_k,
+    directions, dim, segments, state: tl.constexpr, REVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Links the segments: ``carried`` ``(batch, directions, segments, dim, state)``.
 
@@ -225,30 +237,36 @@ def selective_scan_carry_kernel(
     at = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = at < size
     d = at // state
-    A2 = load(A, row % directions * A_k + d * A_d + at % state * A_n, inside) * LOG2E
+    A2 = load(A, row % directions * A_k + at, inside) * LOG2E
     carry = tl.zeros([BLOCK], tl.float32)
     if after is not None:
         carry = load(after, row * size + at, inside)
+    # What the next link needs is under way while this one is computed.
+    slot = row * (segments - 1) + (segments - 2 if REVERSE else 0)
+    total = load(sums, slot * dim + d, inside)
+    added = load(states, slot * size + at, inside)
     for link in range(segments):
         segment = segments - 1 - link if REVERSE else link
+        slot += -1 if REVERSE else 1
+        is_next = inside & (link + 2 < segments)
+        next_total = load(sums, slot * dim + d, is_next)
+        next_added = load(states, slot * size + at, is_next)
         tl.store(carried + (row * segments + segment) * size + at, carry, mask=inside)
-        if link < segments - 1:
-            slot = row * (segments - 1) + (segment - 1 if REVERSE else segment)
-            decay = tl.exp2(A2 * load(sums, slot * dim + d, inside))
-            carry = decay * carry + load(states, slot * size + at, inside)
+        carry = tl.exp2(A2 * total) * carry + added
+        total, added = next_total, next_added
 
 
 @triton.jit
 def selective_scan_bwd_kernel(
     u, delta, A, B, C, D, delta_bias, orders, checkpoints, after, grad_out,
     grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, scratch,
-    u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k, A_d, A_n,
+    u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k,
     B_b, B_k, B_t, B_g, B_n, C_b, C_k, C_t, C_g, C_n, D_k, D_d, bias_k, bias_d,
     grad_out_b, grad_out_t, grad_out_d,
-    batch, directions, length, groups, group_dim, state, splits, segments, segment_length,
+    batch, directions, length, groups, group_dim, splits, segments, segment_length,
     chunk_length, scratch_size,
-    SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, STEPS: tl.constexpr, DIMS: tl.constexpr,
-    STATE: tl.constexpr,
+    state: tl.constexpr, SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, STEPS: tl.constexpr,
+    DIMS: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one direction, in float32 sums that the host adds up.
 
@@ -288,9 +306,6 @@ def selective_scan_bwd_kernel(
     B += b * B_b + k * B_k + g * B_g
     C += b * C_b + k * C_k + g * C_g
     grad_out += b * grad_out_b
-    bias = delta_bias
-    if delta_bias is not None:
-        bias += k * bias_k
     scratch += program * scratch_size + d_block[None, :, None] * STATE + n
 
     for block in range(split, tl.cdiv(group_dim, DIMS), splits):
@@ -298,10 +313,9 @@ def selective_scan_bwd_kernel(
         d = g * group_dim + block * DIMS + d_block
         d3 = d[None, :, None]
         dn_in = d_in[None, :, None] & n_in
-        A2 = load(A, k * A_k + d3 * A_d + n * A_n, dn_in) * LOG2E
-        skip = tl.zeros([DIMS], tl.float32)
-        if D is not None:
-            skip = load(D, k * D_k + d * D_d, d_in)
+        A2 = load(A, k * A_k + d3 * state + n, dn_in) * LOG2E
+        skip = vector(D, k * D_k, d * D_d, d_in)
+        bias = vector(delta_bias, k * bias_k, d * bias_d, d_in)
         carry = tl.zeros([1, DIMS, STATE], tl.float32)
         if after is not None:
             carry = load(after, (segment_row * dim + d3) * state + n, dn_in)
@@ -326,7 +340,7 @@ def selective_scan_bwd_kernel(
                 mask = inside[:, None] & d_in[None, :]
                 token = tokens_at(orders, k, t, inside, length)
                 place = place_at(orders, k, t, inside, length, ORDER_ALL)
-                raw = raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
+                raw = bias + load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
                 delta_tile = step_size(raw, mask, SOFTPLUS)
                 u_tile = load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
                 delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
@@ -345,7 +359,7 @@ def selective_scan_bwd_kernel(
                 mask = inside[:, None] & d_in[None, :]
                 token = tokens_at(orders, k, t, inside, length)
                 place = place_at(orders, k, t, inside, length, ORDER_ALL)
-                raw = raw_delta(delta, bias, place, inside, d, d_in, delta_t, delta_d, bias_d)
+                raw = bias + load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
                 delta_tile = step_size(raw, mask, SOFTPLUS)
                 u_tile = load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
                 dy = load(grad_out, token[:, None] * grad_out_t + d[None, :] * grad_out_d, mask)
@@ -355,11 +369,21 @@ def selective_scan_bwd_kernel(
 
                 h = tl.load(scratch + tile * DIMS * STATE)
                 before = tl.zeros([STEPS, DIMS, STATE], tl.float32)
+                # All loads stand before the first store: behind one, which may write where they
+                # read, they would have to wait.
+                Bs, Cs, dBs, dCs = (), (), (), ()
                 for i in tl.static_range(STEPS):
-                    at = place_at(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
-                    B_i = load(B, at * B_t + n * B_n, n_in & (t0 + i < chunk_end))
+                    i_in = t0 + i < chunk_end
+                    at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
+                    to = ((split_row * length + at) * groups + g) * state + n
+                    is_later = n_in & i_in & (block != split)
+                    Bs += (load(B, at * B_t + n * B_n, n_in & i_in),)
+                    Cs += (load(C, at * C_t + n * C_n, n_in & i_in),)
+                    dBs += (load(grad_B, to, is_later),)
+                    dCs += (load(grad_C, to, is_later),)
+                for i in tl.static_range(STEPS):
                     before = put(before, index, i, h)
-                    h = pick(decay, index, i) * h + pick(input3, index, i) * B_i
+                    h = pick(decay, index, i) * h + pick(input3, index, i) * Bs[i]
 
                 # grad_out . C B u and the gradient of the exponent, summed over the states.
                 d_input = tl.zeros([STEPS, DIMS, 1], tl.float32)
@@ -368,8 +392,7 @@ def selective_scan_bwd_kernel(
                     i = STEPS - 1 - step
                     i_in = t0 + i < chunk_end
                     at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
-                    B_i = load(B, at * B_t + n * B_n, n_in & i_in)
-                    C_i = load(C, at * C_t + n * C_n, n_in & i_in)
+                    B_i, C_i = Bs[STEPS - 1 - step], Cs[STEPS - 1 - step]
                     dy_i = pick(dy3, index, i)
                     input_i = pick(input3, index, i)
                     before_i = pick(before, index, i)
@@ -387,17 +410,15 @@ def selective_scan_bwd_kernel(
                         d_exponent, index, i, tl.sum(exponent * A2, axis=2, keep_dims=True)
                     )
                     to = ((split_row * length + at) * groups + g) * state + n
-                    dB_i += load(grad_B, to, n_in & i_in & (block != split))
-                    dC_i += load(grad_C, to, n_in & i_in & (block != split))
-                    tl.store(grad_B + to, dB_i, mask=n_in & i_in)
-                    tl.store(grad_C + to, dC_i, mask=n_in & i_in)
+                    tl.store(grad_B + to, dB_i + dBs[STEPS - 1 - step], mask=n_in & i_in)
+                    tl.store(grad_C + to, dC_i + dCs[STEPS - 1 - step], mask=n_in & i_in)
 
                 d_input = tl.sum(d_input, axis=2)
                 d_delta = tl.sum(d_exponent, axis=2) * LN2 + u_tile * d_input
                 if SOFTPLUS:
                     d_delta *= sigmoid(raw)
                 d_delta = tl.where(mask, d_delta, 0.0)
-                du = delta_tile * d_input + skip[None, :] * dy
+                du = delta_tile * d_input + skip * dy
                 to = (row * length + token[:, None]) * dim + d[None, :]
                 tl.store(grad_u + to, du.to(grad_u.dtype.element_ty), mask=mask)
                 to = (row * length + place[:, None]) * dim + d[None, :]

@@ -1,0 +1,247 @@
+"""Compiles the Triton kernels of the scan for a GPU that is not there, and reads what came out.
+
+python benchmarks/gpu_static.py --out docs/benchmarks/gpu_static.md
+python benchmarks/gpu_static.py --check
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common import markdown_table, write_report
+from family_scans import CASES, launches_of
+from hopper_model import CLOCK, PROCESSORS, QUARTERS, cycles_per_round, warps_per_processor
+from machine_code import Loop, disassemble, find_loops, resources
+
+from mmvmamba.ops.triton_compile import Launch, compile_for
+
+__all__ = ['Kernel', 'Pass', 'best_pass', 'measure_pass']
+
+# Cycles of a quarter for an exponential of each lane.
+EXP2_CYCLES = 8
+RawText = argparse.RawDescriptionHelpFormatter
+FACTS = """# The scan's kernels on an H100, without one
+
+Compiled for compute capability 9.0, in bfloat16 as the families call them under autocast:
+registers, spills, shared memory and instructions are **measured**, on the assembled code.
+Microseconds are **predicted** by a crude model of a multiprocessor
+(`benchmarks/hopper_model.py`): within a third, the ratios better. An element is one token, channel
+and state; mamba_ssm's times are predicted in the same way. Nothing here has run on a GPU. For each
+pass, the configuration that is predicted to be the best."""
+QUARTERS_OF_GPU = PROCESSORS * QUARTERS
+MICRO = 1e6
+
+
+class Kernel(NamedTuple):
+    """A compiled kernel and what the model makes of one launch."""
+
+    name: str
+    config: str
+    launch: Launch
+    registers: int
+    spilled: int
+    shared_bytes: int
+    loops: tuple[Loop, ...]
+    tiles: int  # runs of each innermost loop in one program
+
+    @property
+    def warps(self) -> int:
+        """Warps that a multiprocessor holds."""
+        return warps_per_processor(self.registers, self.shared_bytes, self.launch.num_warps)
+
+    @property
+    def elements(self) -> int:
+        """(token, channel, state) triples of a tile."""
+        sizes = (self.launch.constants.get(x, 1) for x in ('STEPS', 'DIMS', 'STATE', 'SHARED'))
+        product = 1
+        for size in sizes:
+            product *= size
+        return product
+
+    @property
+    def kinds(self) -> Counter[str]:
+        return sum((loop.kinds for loop in self.loops), Counter())
+
+    def widths(self, kind: str) -> Counter[int]:
+        return sum((loop.widths(kind) for loop in self.loops), Counter())
+
+    @property
+    def per_element(self) -> float:
+        """Instructions of a thread for each element."""
+        lanes = 32 * self.launch.num_warps
+        return sum(self.kinds.values()) * lanes / self.elements
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Microseconds, were one thing alone to cost time."""
+        tiles = self.launch.programs * self.launch.num_warps * self.tiles / QUARTERS_OF_GPU
+        kinds = self.kinds
+        exponentials = kinds['exp2'] + kinds['special']
+        return {
+            'issue': tiles * sum(kinds.values()) / CLOCK * MICRO,
+            'exponentials': tiles * exponentials * EXP2_CYCLES / CLOCK * MICRO,
+        }
+
+    @property
+    def microseconds(self) -> float:
+        """What the model predicts: warps of a quarter in turns, wave after wave."""
+        all_warps = self.launch.programs * self.launch.num_warps / QUARTERS_OF_GPU
+        warps = max(1, min(round(all_warps), self.warps // QUARTERS))
+        waves = max(1.0, all_warps / warps)
+        cycles = sum(cycles_per_round(loop.body, warps) for loop in self.loops)
+        return waves * self.tiles * cycles / CLOCK * MICRO
+
+
+class Pass(NamedTuple):
+    """A forward or backward pass with one configuration: its kernels, one after the other."""
+
+    config: str
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def microseconds(self) -> float:
+        return sum(kernel.microseconds for kernel in self.kernels)
+
+    @property
+    def main(self) -> Kernel:
+        return self.kernels[-1]
+
+
+def measure_kernel(config: str, launch: Launch, architecture: int = 90) -> Kernel:
+    """Compiles a launch and reads its machine code."""
+    compiled = compile_for(launch, 'cuda', architecture)
+    suffix = 'a' if architecture == 90 else ''
+    registers, spilled = resources(compiled.asm['ptx'], f'sm_{architecture}{suffix}')
+    loops = find_loops(disassemble(compiled.asm['cubin']))
+    scans = tuple(loop for loop in loops if loop.is_innermost and loop.kinds['exp2'])
+    name = launch.name.removeprefix('selective_scan_').removesuffix('_kernel')
+    shared = compiled.metadata.shared
+    return Kernel(name, config, launch, registers, spilled, shared, scans, _tiles(launch))
+
+
+def _tiles(launch: Launch) -> int:
+    """How often a program runs its loops."""
+    numbers = launch.numbers
+    if 'STEPS' not in numbers:
+        return numbers['segments']
+    # Segments end where chunks do, so a single one may be longer than the sequence.
+    tiles = -(-min(numbers['segment_length'], numbers['length']) // numbers['STEPS'])
+    blocks = -(-numbers['group_dim'] // numbers['DIMS'])
+    return tiles * -(-blocks // numbers['splits']) if 'splits' in numbers else tiles
+
+
+def measure_pass(case: str, backward: bool, training: bool = False) -> list[Pass]:
+    """Every configuration of a pass of a case."""
+    before: list[Kernel] = []
+    passes = []
+    for config, launch in launches_of(case, backward, training):
+        kernel = measure_kernel(config, launch)
+        if config:
+            passes.append(Pass(config, (*before, kernel)))
+        else:
+            before.append(kernel)
+    return passes
+
+
+def best_pass(passes: Sequence[Pass]) -> Pass:
+    return min(passes, key=lambda x: x.microseconds)
+
+
+# Microseconds of mamba_ssm's CUDA kernels, forward and backward, by the same model from their own
+# machine code (mamba_ssm 2.2, nvcc 13.0, sm_90); None: nothing of theirs to compare with.
+MAMBA_SSM = {
+    'S1 (128, 384, 196, 16)': (377, 971),
+    'S2 (64, 768, 196, 16)': (377, 971),
+    'S3 (1, 384, 4200, 16)': (71, 172),
+    'S4 (128, 160, 196, 8)': (92, 234),
+    'MambaVision-T stage 3': (92, 234),
+    'MambaVision-T stage 4, 512 windows': (116, None),
+    'Vim-Ti 224, batch 64': (378, 970),
+    'PlainMamba-L1 800x1333': (284, None),
+}
+# How often mamba_ssm's time ours should fit into it: forward, backward; backward of S1 and S2.
+FORWARD_TARGET, BACKWARD_TARGET, BACKWARD_TARGET_LARGE = 1.5, 1.3, 1.5
+# What a forward kernel and a backward kernel of a best configuration may spill, in bytes.
+MOST_SPILLED = {False: 0, True: 64}
+COLUMNS = (
+    'case', 'pass', 'config', 'kernel', 'programs', 'registers', 'spilled bytes', 'shared bytes',
+    'warps/SM', 'instructions/element', 'exp2/tile', 'shuffles/tile', 'loads/tile', 'us issue',
+    'us exponentials', 'us predicted', 'mamba_ssm : ours',
+)  # fmt: skip
+
+
+def ratio_of(case: str, backward: bool, microseconds: float) -> float | None:
+    theirs = MAMBA_SSM.get(case, (None, None))[backward]
+    return None if theirs is None else theirs / microseconds
+
+
+def target_of(case: str, backward: bool) -> float:
+    if not backward:
+        return FORWARD_TARGET
+    return BACKWARD_TARGET_LARGE if case.startswith(('S1', 'S2')) else BACKWARD_TARGET
+
+
+def rows_of(case: str, backward: bool, found: Pass) -> Iterator[dict[str, str]]:
+    """A row for each kernel of a pass; the last has the pass's sum."""
+    for kernel in found.kernels:
+        bounds, is_last = kernel.bounds, kernel is found.main
+        loads = ', '.join(f'{n} x {bits}' for bits, n in sorted(kernel.widths('load').items()))
+        microseconds = f'{kernel.microseconds:.0f}'
+        if is_last and len(found.kernels) > 1:
+            microseconds += f', in all {found.microseconds:.0f}'
+        ratio = ratio_of(case, backward, found.microseconds) if is_last else None
+        cells = (
+            case, 'backward' if backward else 'forward', kernel.config, kernel.name,
+            str(kernel.launch.programs), str(kernel.registers), str(kernel.spilled),
+            str(kernel.shared_bytes), str(kernel.warps),
+            '' if kernel.name == 'carry' else f'{kernel.per_element:.1f}',
+            str(kernel.kinds['exp2']), str(kernel.kinds['shuffle']), loads,
+            f'{bounds["issue"]:.0f}', f'{bounds["exponentials"]:.0f}', microseconds,
+            '' if ratio is None else f'{ratio:.2f}',
+        )  # fmt: skip
+        yield dict(zip(COLUMNS, cells, strict=True))
+
+
+def find_misses(case: str, backward: bool, best: Pass) -> list[str]:
+    """What a pass misses of its targets, each in a sentence."""
+    name = f'{case}, {"backward" if backward else "forward"}'
+    misses = []
+    ratio, target = ratio_of(case, backward, best.microseconds), target_of(case, backward)
+    if ratio is not None and ratio < target:
+        misses.append(f'{name}: {ratio:.2f} times as fast as mamba_ssm, wanted {target}')
+    for kernel in best.kernels:
+        allowed = MOST_SPILLED[backward]
+        if kernel.spilled > allowed:
+            misses.append(f'{name}: {kernel.name} spills {kernel.spilled} bytes, allowed {allowed}')
+    return misses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=RawText)
+    parser.add_argument('--case', nargs='+', choices=CASES, default=list(CASES))
+    parser.add_argument('--all-configs', action='store_true', help='not the best alone')
+    parser.add_argument('--check', action='store_true', help='exit 1 where a target is missed')
+    parser.add_argument('--out', type=Path, help='Markdown file; printed if not given')
+    args = parser.parse_args()
+    rows, misses = [], []
+    for case in args.case:
+        for backward in (False, True):
+            passes = measure_pass(case, backward)
+            best = best_pass(passes)
+            misses += find_misses(case, backward, best)
+            for found in passes if args.all_configs else [best]:
+                rows += rows_of(case, backward, found)
+            print(f'{case}: {best.microseconds:.0f} us', file=sys.stderr)
+    text = markdown_table(COLUMNS, rows)
+    missed = '\n'.join(f'- {miss}' for miss in misses) or 'None.'
+    write_report(FACTS, f'{text}\n\n## Targets that are missed\n\n{missed}', args.out)
+    if args.check and misses:
+        print('\n'.join(misses), file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
