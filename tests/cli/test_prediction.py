@@ -113,7 +113,7 @@ def test_a_broken_file_among_others_is_passed_over_and_told(predict, files, tmp_
     assert code == 1
     assert len(text.splitlines()) == 1
     assert error.splitlines()[-2:] == [
-        f'error: {files}/broken.png cannot be read as an image',
+        f'error: {files}/broken.png cannot be read as an image: no image format that Pillow knows',
         '1 of 2 inputs cannot be read',
     ]
 
