@@ -19,6 +19,8 @@ from tests.official_files import (
 )
 
 slow = pytest.mark.slow
+# Minutes and many gigabytes each, of families whose smaller variants take the same way.
+full = pytest.mark.full
 
 SMALL = [
     *(
@@ -58,21 +60,21 @@ SMALL = [
 RELEASED = [
     ('plain_mamba', 'l1_cls_224'),
     pytest.param('plain_mamba', 'l2_cls_224', marks=slow),
-    pytest.param('plain_mamba', 'l3_cls_224', marks=slow),
+    pytest.param('plain_mamba', 'l3_cls_224', marks=full),
     ('vim', 'vim_tiny_224'),
     pytest.param('vim', 'vim_tiny_stride8_224', marks=slow),
     pytest.param('vim', 'vim_tiny_legacy_73p1_224', marks=slow),
     pytest.param('vim', 'vim_small_224', marks=slow),
-    pytest.param('vim', 'vim_small_stride8_224', marks=slow),
-    pytest.param('vim', 'vim_base_224', marks=slow),
+    pytest.param('vim', 'vim_small_stride8_224', marks=full),
+    pytest.param('vim', 'vim_base_224', marks=full),
     ('mambavision', 'mamba_vision_T_224'),
     *(
         pytest.param('mambavision', f'mamba_vision_{name}', marks=slow)
-        for name in ('T_512x224', 'T2_224', 'S_224', 'B_224', 'L_224', 'L2_224', 'L2_512_21k_512')
+        for name in ('T_512x224', 'T2_224', 'S_224', 'B_224')
     ),
     *(
-        pytest.param('mambavision', f'mamba_vision_{name}', marks=slow)
-        for name in ('L3_256_21k_256', 'L3_512_21k_512')
+        pytest.param('mambavision', f'mamba_vision_{name}', marks=full)
+        for name in ('L_224', 'L2_224', 'L2_512_21k_512', 'L3_256_21k_256', 'L3_512_21k_512')
     ),
     ('mambaout', 'femto_224x224'),
     ('mambaout', 'timm_femto_224x224'),

@@ -93,12 +93,14 @@ class LinearAttention(nn.Module):
         turned_q, turned_k = (
             self.heads(rotate_pairs(part.to(dtype), cos, sin).to(v.dtype)) for part in (q, k)
         )
-        q, k, v = self.heads(q), self.heads(k), self.heads(v)  # (N, h, L, d)
-        norm = q @ k.mean(dim=-2, keepdim=True).transpose(-2, -1) + 1e-6
+        v = self.heads(v)  # (N, h, L, d)
+        # A product with a single vector, which torch.compile (2.11) writes past its end, as a sum.
+        norm = (q * k.mean(dim=1, keepdim=True)).unflatten(-1, (self.num_heads, -1)).sum(-1) + 1e-6
         # 1 / L in two factors keeps sums within the range of half precision.
         scale = q.shape[-2] ** -0.5
         memory = (turned_k.transpose(-2, -1) * scale) @ (v * scale)  # (N, h, d, d)
-        return (turned_q @ memory / norm).transpose(1, 2).flatten(2)
+        y = (turned_q @ memory).transpose(1, 2)  # (N, L, h, d)
+        return (y / norm[..., None]).flatten(2)
 
     def heads(self, x: Tensor) -> Tensor:
         """(N, L, C) to (N, h, L, d)."""

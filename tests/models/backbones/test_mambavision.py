@@ -45,6 +45,8 @@ FAST = ['mamba_vision_T_224']
 SMALL = ['64x64', '75x110', '96x64', '160x224']
 DOWNSTREAM = ['small_64x96', 'small_100x70', 'small_ls_64x96']
 SLOW_DOWNSTREAM = ['seg_T_512x512', 'det_T_320x448']
+# Up to 740 million parameters.
+LARGEST = [name for name in OFFICIAL if name.startswith(('mamba_vision_L2', 'mamba_vision_L3'))]
 
 
 def load(module, case, dtype):
@@ -160,9 +162,15 @@ def test_small_downstream_backbone_matches_official_numbers(name, dtype):
     check_downstream(name, dtype)
 
 
-@pytest.mark.slow
 @each_dtype
-@pytest.mark.parametrize('name', SLOW_DOWNSTREAM)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param('seg_T_512x512', marks=pytest.mark.slow),
+        # Six minutes in float64.
+        pytest.param('det_T_320x448', marks=pytest.mark.full),
+    ],
+)
 def test_downstream_backbone_matches_official_numbers(name, dtype):
     check_downstream(name, dtype)
 
@@ -173,8 +181,14 @@ def test_variant_matches_official_numbers(name, dtype):
     check_classifier(GoldenCase(GOLDEN / name), dtype, OFFICIAL[name])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', [n for n in OFFICIAL if n not in FAST + MANIFEST_ONLY])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=pytest.mark.full if name in LARGEST else pytest.mark.slow)
+        for name in OFFICIAL
+        if name not in FAST + MANIFEST_ONLY
+    ],
+)
 def test_large_variant_matches_official_numbers(name):
     # Their float64 logits are checked through the loader, in tests/checkpoint.
     check_classifier(GoldenCase(GOLDEN / name), torch.float32, OFFICIAL[name])
