@@ -20,6 +20,7 @@ __all__ = [
     'classify',
     'create_model',
     'datasets',
+    'export',
     'get_feature_extractor',
     'get_model',
     'list_models',
@@ -32,6 +33,7 @@ _HOMES = {
     'DetInferencer': 'mmvmamba.hub.detection',
     'ImageClassificationInferencer': 'mmvmamba.hub.classification',
     'MMSegInferencer': 'mmvmamba.hub.segmentation',
+    'export': 'mmvmamba.deploy',
     'register_models': 'mmvmamba.hub.classification',
 }
 

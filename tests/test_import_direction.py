@@ -17,7 +17,7 @@ ROOMS = (
     ('checkpoint', 'visualization'),
     ('engine',),
     ('apis',),
-    ('hub',),
+    ('hub', 'deploy'),
     ('cli',),
     ('collect_env', 'doctor', '__main__', ''),
 )

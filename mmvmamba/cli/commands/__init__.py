@@ -30,6 +30,7 @@ COMMANDS = (
     'benchmark',
     'show',
     'convert',
+    'export',
     'data',
     'doctor',
     'env',

@@ -1,0 +1,220 @@
+"""``mmvmamba.export``: a model as a file that runs without this package, compared with it."""
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from mmvmamba.apis.preprocess import MEAN, STD, Preprocessing
+from mmvmamba.files import put_in_place
+from mmvmamba.ops import scan_backend
+from mmvmamba.version import __version__
+
+from .formats import FORMATS, Format
+from .networks import Network, example_images, network_of
+
+__all__ = ['Exported', 'export']
+
+# Largest difference, relative to the largest output: of float32, and of half precision.
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 2e-2}
+MAX_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and compared.
+
+    Args:
+        path: The file.
+        error: The largest difference from the model, relative to the largest output.
+        metadata: What the file says about the model.
+    """
+
+    path: Path
+    error: float
+    metadata: dict
+
+
+def export(
+    model: nn.Module,
+    path: str | Path,
+    format: str = 'onnx',
+    shape: int | Sequence[int] | None = None,
+    batch: int | Literal['dynamic'] = 1,
+    half: bool = False,
+    license: str | None = None,
+) -> Exported:
+    """Writes a model as a file of another format and compares the file with the model.
+
+    A classifier gives logits, a backbone its maps, a segmentor logits at the size of the image, a
+    detector what its dense head gives at each level. The input is ``images``: RGB, normalised by
+    ``mean`` and ``std`` of the metadata. The model itself is not changed.
+
+    Args:
+        model: A model of ``get_model`` or a backbone, on the CPU.
+        path: The file to write; an existing one is replaced once the new one is right.
+        format: One of 'torch', 'onnx', 'openvino', 'aoti', 'torchscript'.
+        shape: Height and width of the images, or one side; None for a classifier's own.
+        batch: Images at a time, or 'dynamic'.
+        half: Whether weights and input are float16.
+        license: Of the weights, for the metadata.
+
+    Raises:
+        ValueError: An argument does not fit, a format does not take the model, or the written file
+            gives other numbers.
+        ImportError: A package is missing that the format needs.
+    """
+    kind, network = _format(format), network_of(model)
+    height, width = _shape(model, shape)
+    _check_batch(batch, kind, format)
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f'the folder {path.parent} of {path.name} does not exist')
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    network = network.half() if half else network.float()
+    dtype = torch.float16 if half else torch.float32
+    count = 2 if batch == 'dynamic' else batch
+    cases = [images.to(dtype) for images in example_images(count, (height, width))]
+    metadata = _metadata(model, network, format, (height, width), batch, dtype, license)
+    try:
+        wanted = [_outputs(network, images) for images in cases]
+        program = _program(network, cases[0], batch == 'dynamic')
+    except (RuntimeError, torch._dynamo.exc.UserError) as error:
+        raise ValueError(
+            f'{type(model).__name__} does not take images of {height} x {width}, or has no graph '
+            f'of one size: {_first_line(error)}'
+        ) from error
+    with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
+        part = Path(folder) / f'{path.stem or "model"}{kind.suffix}'
+        with torch.no_grad(), scan_backend('export'):
+            kind.write(program, network, cases[0], part, metadata)
+        if batch == 'dynamic':
+            # Of another number than it was traced with.
+            cases.append(torch.cat(cases)[:3])
+            wanted.append(_outputs(network, cases[-1]))
+        difference = _compare(kind, part, cases, wanted)
+        if not difference <= TOLERANCES[dtype]:
+            raise ValueError(
+                f'the {format} file gives other numbers than the model: the relative error is '
+                f'{difference:.2g}, allowed are {TOLERANCES[dtype]:g}; nothing was written'
+            )
+        _place(part, path)
+    return Exported(path, difference, metadata)
+
+
+def _compare(
+    kind: Format, path: Path, cases: Sequence[Tensor], wanted: Sequence[Sequence[Tensor]]
+) -> float:
+    """Runs a file; returns the largest error of all cases."""
+    run = kind.load(path)
+    return max(_error(run(images), want) for images, want in zip(cases, wanted, strict=True))
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise ValueError(f'format must be one of {list(FORMATS)}, got {name!r}')
+    reason = FORMATS[name].missing()
+    if reason is not None:
+        raise ImportError(f'the format {name} {reason}')
+    return FORMATS[name]
+
+
+def _shape(model: nn.Module, shape: int | Sequence[int] | None) -> tuple[int, int]:
+    if shape is None:
+        preprocessing = getattr(model, 'preprocessing', None)
+        if not isinstance(preprocessing, Preprocessing):
+            raise ValueError('shape must be the height and width of the images; none is known here')
+        shape = preprocessing.img_size
+    sides = (shape, shape) if isinstance(shape, int) else tuple(shape)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f'shape must be a height and a width of 1 or more, got {shape}')
+    return sides
+
+
+def _check_batch(batch: int | str, kind: Format, name: str) -> None:
+    if batch == 'dynamic' and kind.takes_free_batch:
+        return
+    if batch == 'dynamic':
+        raise ValueError(f'the format {name} has graphs of one size alone: give batch as a number')
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch must be 1 or more, or 'dynamic', got {batch!r}")
+
+
+def _outputs(network: Network, images: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return list(network(images))
+
+
+def _program(network: Network, images: Tensor, is_dynamic: bool) -> ExportedProgram:
+    """Traces the network in plain operators."""
+    shapes = ({0: Dim('batch', min=1, max=MAX_BATCH)},) if is_dynamic else None
+    with torch.no_grad(), scan_backend('export'):
+        return torch.export.export(network, (images,), dynamic_shapes=shapes)
+
+
+def _metadata(
+    model: nn.Module,
+    network: Network,
+    format: str,
+    shape: tuple[int, int],
+    batch: int | str,
+    dtype: torch.dtype,
+    license: str | None,
+) -> dict:
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    mean, std = list(MEAN), list(STD)
+    if preprocessor is not None and getattr(preprocessor, 'mean', None) is not None:
+        # The toolboxes' are those of values up to 255.
+        mean = (preprocessor.mean.flatten() / 255).tolist()
+        std = (preprocessor.std.flatten() / 255).tolist()
+    classes = (
+        (getattr(model, '_dataset_meta', None) or {}).get('classes')
+        or (getattr(model, 'dataset_meta', None) or {}).get('classes')
+        or ()
+    )
+    preparation = getattr(model, 'preprocessing', None)
+    resize = {}
+    if isinstance(preparation, Preprocessing):
+        resize = dict(resize=preparation.resize_size, crop_mode=preparation.crop_mode)
+    return dict(
+        made_by=f'mmvmamba {__version__}',
+        task=network.task,
+        format=format,
+        size=list(shape),
+        batch=batch,
+        dtype=str(dtype).removeprefix('torch.'),
+        mean=mean,
+        std=std,
+        **resize,
+        outputs=list(network.names),
+        classes=list(classes),
+        license=license or 'not stated',
+    )
+
+
+def _error(got: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """The largest difference relative to an output's largest value; infinite for other shapes."""
+    if [x.shape for x in got] != [x.shape for x in wanted]:
+        return float('inf')
+    errors = [
+        ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-12)).item()
+        for a, b in zip(got, wanted, strict=True)
+    ]
+    return max(error if error == error else float('inf') for error in errors)
+
+
+def _place(part: Path, path: Path) -> None:
+    """Gives what was written its name; weights that lie beside it go first."""
+    for other in part.parent.glob(f'{part.stem}.bin'):
+        put_in_place(other, path.with_suffix('.bin'))
+    put_in_place(part, path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,150 @@
+"""Exported files give the model's numbers and say what they are; bad input leaves nothing."""
+
+import pytest
+import torch
+
+import mmvmamba
+from mmvmamba.cli.commands import export as command
+from mmvmamba.cli.main import main
+from mmvmamba.deploy import FORMATS, export, exporting, formats
+from mmvmamba.testing import load_filled
+from tests.models.test_backbone_contract import build
+
+# Compiling takes minutes.
+MARKS = {name: pytest.mark.full if name == 'aoti' else pytest.mark.slow for name in FORMATS}
+EACH = pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=mark) for name, mark in MARKS.items()]
+)
+
+
+@pytest.fixture(scope='module')
+def classifier():
+    arch = dict(depths=(1, 1, 1, 1), dims=(8, 16, 24, 32))
+    model = mmvmamba.get_model('mambaout_femto', num_classes=5, arch=arch)
+    model._dataset_meta = dict(classes=('ant', 'bee', 'cow', 'dog', 'elk'))
+    return load_filled(model)
+
+
+def need(name):
+    for package in FORMATS[name].packages:
+        pytest.importorskip(package, reason=f'{package} is in the extras export and openvino')
+    reason = FORMATS[name].missing()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+@EACH
+def test_a_file_gives_the_numbers_of_the_model(name, classifier, tmp_path):
+    need(name)
+    free = FORMATS[name].takes_free_batch
+    path = tmp_path / f'model{FORMATS[name].suffix}'
+    made = export(classifier, path, name, 64, 'dynamic' if free else 2, license='Apache-2.0')
+    assert made.path == path and made.error <= 1e-4
+    files = {file.name for file in tmp_path.iterdir()}
+    assert files == {path.name} | ({'model.bin'} if name == 'openvino' else set())
+    images = torch.randn(4 if free else 2, 3, 64, 64)
+    with torch.no_grad():
+        want = classifier(images)
+    (got,) = FORMATS[name].load(path)(images)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    meta = FORMATS[name].metadata(path)
+    assert meta == made.metadata
+    assert meta['classes'] == ['ant', 'bee', 'cow', 'dog', 'elk']
+    assert meta['size'] == [64, 64] and meta['license'] == 'Apache-2.0'
+    assert meta['mean'] == pytest.approx([0.485, 0.456, 0.406], abs=1e-3)
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+@pytest.mark.parametrize('family', ['PlainMamba', 'VisionMamba', 'MambaVision', 'VMamba',
+                                    'SpatialMamba', 'MILA', 'MambaOut'])  # fmt: skip
+@pytest.mark.parametrize('name', ['torch', 'onnx', 'openvino', 'aoti', 'torchscript'])
+def test_every_family_in_every_format(family, name, tmp_path):
+    need(name)
+    path = tmp_path / f'model{FORMATS[name].suffix}'
+    assert export(build(family), path, name, 64).error <= 1e-4
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+def test_a_file_with_other_numbers_is_not_written(classifier, tmp_path, monkeypatch):
+    load = formats.TorchScript.load
+
+    def wrong(self, path):
+        return lambda images: [1.001 * x for x in load(self, path)(images)]
+
+    monkeypatch.setattr(formats.TorchScript, 'load', wrong)
+    kept = tmp_path / 'model.ts'
+    kept.write_text('older')
+    with pytest.raises(ValueError, match=r'relative error is 0\.001, allowed are 0\.0001'):
+        export(classifier, kept, 'torchscript', 64)
+    assert kept.read_text() == 'older' and list(tmp_path.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(format='tensorrt'), r"format must be one of \['torch', .*got 'tensorrt'"),
+        (dict(format='torchscript', batch='dynamic'), 'graphs of one size alone'),
+        (dict(format='torch', batch=0), "batch must be 1 or more, or 'dynamic', got 0"),
+        (dict(format='torch', shape=(64, 64, 3)), r'shape must be a height and a width'),
+        (dict(format='torch', shape=0), r'shape must be a height and a width'),
+    ],
+)
+def test_bad_arguments_are_refused(classifier, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export(classifier, tmp_path / 'model', **{'shape': 64, **arguments})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_size_that_the_model_cannot_take_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match='images must have sides of 16 pixels or more'):
+        export(build('VisionMamba'), tmp_path / 'model.pt2', 'torch', 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_with_its_command(classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats.importlib.util, 'find_spec', lambda name: None)
+    for name, extra in (('onnx', r'mmvmamba\[export\]'), ('openvino', r'\[export,openvino\]')):
+        with pytest.raises(ImportError, match=f'{name} needs onnx.*pip install "?.*{extra}'):
+            export(classifier, tmp_path / 'model', name, 64)
+    monkeypatch.setattr(formats.shutil, 'which', lambda name: None)
+    with pytest.raises(ImportError, match=r'needs a C\+\+ compiler'):
+        export(classifier, tmp_path / 'model', 'aoti', 64)
+
+
+def test_a_model_of_another_kind_and_a_missing_folder_are_refused(classifier, tmp_path):
+    with pytest.raises(ValueError, match=r'must be a backbone or one of .*got Linear'):
+        export(torch.nn.Linear(2, 2), tmp_path / 'model', 'torch', 64)
+    with pytest.raises(ValueError, match=r'folder .* does not exist'):
+        export(classifier, tmp_path / 'none' / 'model', 'torch', 64)
+    with pytest.raises(ValueError, match='none is known here'):
+        export(build('MambaOut'), tmp_path / 'model', 'torch')
+
+
+@pytest.mark.parametrize('error', [float('nan'), 1.0])
+def test_values_that_are_not_finite_or_misshapen_are_no_match(error):
+    one = torch.ones(2)
+    assert exporting._error([one * error], [one]) == (0 if error == 1 else float('inf'))
+    assert exporting._error([one[:1]], [one]) == float('inf')
+
+
+def test_the_command_knows_the_formats():
+    assert tuple(FORMATS) == command.FORMAT_NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+def test_the_command_writes_a_file_and_says_what_it_is(tmp_path, capsys):
+    out = tmp_path / 'model.ts'
+    code = main(['export', 'mambaout_test', '--format', 'torchscript', '--shape', '64', '64',
+                 '--out', str(out)])  # fmt: skip
+    printed = capsys.readouterr().out
+    assert code == 0 and out.is_file()
+    assert 'classification, outputs logits' in printed and 'the weights are random' in printed
+
+
+def test_the_command_refuses_a_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        main(['export', 'mambaout_test', '--out', str(tmp_path)])
+    assert '--out must be a file, got the folder' in capsys.readouterr().err
