@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-__all__ = ['add_cfg_options', 'add_launcher', 'count', 'fraction', 'positive']
+__all__ = ['add_cfg_options', 'add_launcher', 'add_verbose', 'count', 'fraction', 'positive']
 
 
 def positive(text: str) -> int:
@@ -80,3 +80,10 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     )
     # The environment says the same.
     parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--verbose``."""
+    parser.add_argument(
+        '--verbose', action='store_true', help='show the whole log, not only what it is about'
+    )

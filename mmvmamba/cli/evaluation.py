@@ -5,6 +5,8 @@ import difflib
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmvmamba.engine.metrics.coco_figures import FIGURES
+
 from .config_keys import walk
 from .configs import task_of
 from .errors import UserError
@@ -13,6 +15,7 @@ __all__ = [
     'fit_topk',
     'format_table',
     'metrics_for',
+    'set_all_figures',
     'set_classwise',
     'set_format_only',
     'set_metrics',
@@ -137,6 +140,23 @@ def set_classwise(cfg: Config) -> None:
         evaluator['classwise'] = True
 
 
+def set_all_figures(cfg: Config) -> None:
+    """Has a detector's test return all figures of COCO, unless the config says which.
+
+    Proposals are judged by the recalls alone.
+    """
+    if task_of(cfg) != 'detection':
+        return
+    for _, node in walk(cfg.get('test_evaluator'), 'test_evaluator'):
+        is_coco = str(node.get('type', '')).rpartition('.')[2] in EVALUATORS['detection']
+        if is_coco and not {'proposal', 'proposal_fast'} & set(_listed(node.get('metric', 'bbox'))):
+            node.setdefault('metric_items', list(FIGURES))
+
+
+def _listed(value: str | list) -> list:
+    return [value] if isinstance(value, str) else list(value)
+
+
 def set_tta(cfg: Config) -> None:
     """Wraps the model and the data in the config's test-time augmentation.
 
@@ -204,10 +224,7 @@ def set_show_dir(cfg: Config, folder: str, limit: int | None = None) -> None:
 
 def format_table(metrics: dict[str, float]) -> str:
     """Lays a runner's metrics out as a table of two columns."""
-    rows = [
-        (name, f'{value:.4f}' if isinstance(value, float) else str(value))
-        for name, value in metrics.items()
-    ]
+    rows = [(name, _text(name, value)) for name, value in metrics.items()]
     left = max([len('metric'), *(len(name) for name, _ in rows)])
     right = max([len('value'), *(len(value) for _, value in rows)])
     rule = f'+-{"-" * left}-+-{"-" * right}-+'
@@ -215,3 +232,10 @@ def format_table(metrics: dict[str, float]) -> str:
         f'| {name:<{left}} | {value:>{right}} |' for name, value in [('metric', 'value'), *rows]
     ]
     return '\n'.join([rule, lines[0], rule, *lines[1:], rule])
+
+
+def _text(name: str, value: float) -> str:
+    """A figure; COCO's -1 says that there is nothing of that size."""
+    if name.startswith('coco/') and value == -1:
+        return '-'
+    return f'{value:.4f}' if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from .errors import UserError, user_errors
 from .evaluation import (
     fit_topk,
     format_table,
+    set_all_figures,
     set_classwise,
     set_format_only,
     set_metrics,
@@ -24,6 +25,9 @@ from .evaluation import (
     set_tta,
 )
 from .preflight import check_data, check_model, check_weights, check_work_dir
+from .progress import has_terminal
+from .run_report import show_run
+from .terminal import quiet_terminal, to_log_only
 from .training import build_runner, default_work_dir
 
 __all__ = ['check', 'merge_args', 'test']
@@ -42,6 +46,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.work_dir = default_work_dir(args.config)
     if args.eval:
         set_metrics(cfg, args.eval, args.topk)
+    set_all_figures(cfg)
     fit_topk(cfg, 'test_evaluator', args.topk)
     if args.classwise:
         set_classwise(cfg)
@@ -69,12 +74,20 @@ def check(cfg: Config) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Tests as the arguments of ``mmvmamba test`` say."""
+    with quiet_terminal(args.verbose, has_terminal()):
+        _test(args)
+
+
+def _test(args: argparse.Namespace) -> None:
     with user_errors(args.debug):
         cfg = merge_args(load_config(args.config, args.cfg_options), args)
         check(cfg)
         init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
         runner = build_runner(cfg)
+        show_run(runner, args.verbose)
     with user_errors(args.debug, also=(CheckpointError, DataError, RunError)):
         metrics = runner.test()
     if is_main_process():
-        print(format_table(metrics) if metrics else 'results written, nothing evaluated')
+        text = format_table(metrics) if metrics else 'results written, nothing evaluated'
+        print(text)
+        to_log_only(runner.logger, f'\n{text}')

@@ -14,7 +14,11 @@ from .dataset_checks import check_pairs
 from .errors import UserError, user_errors
 from .evaluation import fit_topk
 from .preflight import check_data, check_model, check_weights, check_work_dir
+from .progress import has_terminal
+from .run_report import show_run
 from .schedule_checks import check_schedule, unreached_schedules
+from .terminal import quiet_terminal
+from .trackers import set_trackers
 from .training import (
     build_runner,
     default_work_dir,
@@ -22,6 +26,7 @@ from .training import (
     set_auto_scale_lr,
     set_resume,
     set_seed_of_run,
+    set_show_val,
 )
 from .work_dir_lock import lock_work_dir
 
@@ -48,6 +53,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_auto_scale_lr(cfg)
     if args.allow_partial:
         cfg.allow_partial = True
+    if args.log_to:
+        set_trackers(cfg, args.log_to)
+    if args.show_val:
+        set_show_val(cfg, args.show_val)
     fit_topk(cfg, 'val_evaluator')
     return cfg
 
@@ -67,6 +76,11 @@ def check(cfg: Config) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Trains as the arguments of ``mmvmamba train`` say."""
+    with quiet_terminal(args.verbose, has_terminal()):
+        _train(args)
+
+
+def _train(args: argparse.Namespace) -> None:
     with user_errors(args.debug):
         cfg = merge_args(load_config(args.config, args.cfg_options), args)
         if args.resume or cfg.get('resume'):
@@ -76,6 +90,7 @@ def train(args: argparse.Namespace) -> None:
         # One process of a run holds it, until it ends.
         lock = lock_work_dir(cfg.work_dir) if is_first_process(args.launcher) else None
         runner = build_runner(cfg)
+        show_run(runner, args.verbose)
         if args.resume and not cfg.resume:
             runner.logger.warning(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
         for sentence in unreached_schedules(cfg):

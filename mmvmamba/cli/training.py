@@ -18,6 +18,7 @@ __all__ = [
     'set_auto_scale_lr',
     'set_resume',
     'set_seed_of_run',
+    'set_show_val',
 ]
 
 AUTO = 'auto'
@@ -84,6 +85,17 @@ def set_seed_of_run(cfg: Config, meta: dict) -> None:
     """
     if cfg.get('resume') and cfg.get('randomness', {}).get('seed') is None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': meta.get('seed')}
+
+
+def set_show_val(cfg: Config, limit: int) -> None:
+    """Has pictures of predictions drawn at each validation.
+
+    Args:
+        cfg: The config, changed in place.
+        limit: How many each time.
+    """
+    hook = dict(type='mmvmamba.ValidationPicturesHook', limit=limit)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def build_runner(cfg: Config) -> Runner:

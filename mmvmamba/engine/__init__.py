@@ -11,6 +11,7 @@ from .hooks import (
     PredictionPicturesHook,
     StepSeedHook,
     StrictLoadingHook,
+    ValidationPicturesHook,
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ExactEpochLoop, ExactIterLoop
@@ -38,6 +39,7 @@ __all__ = [
     'StepSeedHook',
     'SteppedEMA',
     'StrictLoadingHook',
+    'ValidationPicturesHook',
     'WarmupCosineLR',
     'latest_checkpoint',
 ]

@@ -47,6 +47,7 @@ class FlexibleRunner(GuardedRunner, mmengine_runner.FlexibleRunner):
                 f"got mmengine's {name}; write mmvmamba.{name}"
             )
         end_if_log_is_lost(built.logger)
+        self.show_log(built.logger)
         return built
 
     def register_hooks(

@@ -62,6 +62,15 @@ class GuardedRunner(_Base):
     goes on with its next batch.
     """
 
+    # What shows the log on the terminal instead of mmengine's handler, which shows all of it.
+    terminal_handler: logging.Handler | None = None
+
+    def show_log(self, logger: MMLogger) -> None:
+        """Has a log shown on the terminal by ``terminal_handler``, if there is one."""
+        if self.terminal_handler is not None:
+            # mmengine puts the terminal first.
+            logger.handlers[0] = self.terminal_handler
+
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds as mmengine does, with loops that can be taken up at any step."""
         return super().build_train_loop(exact_loop(loop))

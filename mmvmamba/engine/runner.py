@@ -1,5 +1,7 @@
 """A runner that loses nothing and can be taken up at any step."""
 
+import contextlib
+import io
 import os
 from pathlib import Path
 
@@ -36,7 +38,13 @@ class Runner(GuardedRunner, mmengine_runner.Runner):
         """Builds as mmengine does; a log that cannot be written ends the run."""
         logger = super().build_logger(*args, **kwargs)
         end_if_log_is_lost(logger)
+        self.show_log(logger)
         return logger
+
+    def load_checkpoint(self, *args, **kwargs) -> dict:
+        """Loads as mmengine does, which prints what its log says as well. Arguments likewise."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            return super().load_checkpoint(*args, **kwargs)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Saves what all processes have, by the first of them; arguments as mmengine's."""

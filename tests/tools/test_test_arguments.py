@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.evaluation import format_table
+from mmvmamba.engine.metrics.coco_figures import FIGURES
 
 DATA = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))
 DETECTOR = dict(
@@ -43,7 +44,10 @@ def merge(test_tool, tmp_path, monkeypatch):
 
 def test_the_config_decides_without_eval(merge):
     cfg = merge(DETECTOR)
-    assert cfg.test_evaluator == DETECTOR['test_evaluator']
+    # All twelve figures of COCO, where the config does not choose.
+    assert cfg.test_evaluator == {**DETECTOR['test_evaluator'], 'metric_items': list(FIGURES)}
+    chosen = dict(DETECTOR['test_evaluator'], metric_items=['mAP'])
+    assert merge({**DETECTOR, 'test_evaluator': chosen}).test_evaluator == chosen
     assert cfg.load_from == 'epoch_1.pth'
     assert cfg.work_dir == 'work_dirs/some_model'
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmvmamba.cli.arguments import add_cfg_options, add_launcher
+from mmvmamba.cli.arguments import add_cfg_options, add_launcher, add_verbose
 from mmvmamba.cli.errors import UserError
 
 __all__ = ['BAD_INPUT', 'EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_cfg_options(parser, 'test_dataloader.batch_size=4')
     add_launcher(parser)
+    add_verbose(parser)
 
 
 def run(args: argparse.Namespace) -> None:

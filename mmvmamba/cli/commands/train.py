@@ -2,12 +2,15 @@
 
 import argparse
 
-from mmvmamba.cli.arguments import add_cfg_options, add_launcher
+from mmvmamba.cli.arguments import add_cfg_options, add_launcher, add_verbose, count
 
 __all__ = ['BAD_INPUT', 'EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
 SUMMARY = 'train a classifier, detector or segmentor from its config'
 EXAMPLE = 'mmvmamba train configs/toy/det_plain_mamba_maskrcnn.py --seed 0'
+
+# Those of mmvmamba.cli.trackers.
+TRACKERS = ('tensorboard', 'mlflow', 'wandb')
 
 # Once training runs, a ValueError is a bug and keeps its traceback.
 BAD_INPUT = ()
@@ -42,7 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--deterministic', action='store_true', help='use deterministic algorithms only (slower)'
     )
+    parser.add_argument(
+        '--log-to',
+        nargs='+',
+        choices=TRACKERS,
+        default=(),
+        metavar='NAME',
+        help=f'log figures to {", ".join(TRACKERS)} as well',
+    )
+    parser.add_argument(
+        '--show-val',
+        type=count,
+        metavar='N',
+        help='draw N predictions at each validation, into WORK_DIR/validation',
+    )
     add_launcher(parser)
+    add_verbose(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from .mesa_ema import MesaEMAHook
 from .prediction_pictures import PredictionPicturesHook
 from .step_seed import StepSeedHook
 from .strict_loading import StrictLoadingHook
+from .validation_pictures import ValidationPicturesHook
 
 __all__ = [
     'CheckpointHook',
@@ -16,4 +17,5 @@ __all__ = [
     'PredictionPicturesHook',
     'StepSeedHook',
     'StrictLoadingHook',
+    'ValidationPicturesHook',
 ]

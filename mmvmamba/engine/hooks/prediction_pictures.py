@@ -7,6 +7,7 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from torch.utils.data import DataLoader
 
 from mmvmamba.datasets.errors import ImageError
 from mmvmamba.registry import HOOKS
@@ -68,6 +69,9 @@ class PredictionPicturesHook(Hook):
             self._draw(runner, sample)
             self.count += 1
 
+    def _loader(self, runner: Runner) -> DataLoader:
+        return runner.test_dataloader
+
     def _draw(self, runner: Runner, sample: BaseDataElement) -> None:
         content = np.frombuffer(get(sample.img_path), np.uint8)
         image = cv2.imdecode(content, cv2.IMREAD_COLOR)
@@ -84,7 +88,7 @@ class PredictionPicturesHook(Hook):
     def _picture(
         self, runner: Runner, image: np.ndarray, sample: BaseDataElement, factor: int
     ) -> np.ndarray:
-        meta = runner.test_dataloader.dataset.metainfo
+        meta = self._loader(runner).dataset.metainfo
         classes = meta['classes']
         if 'pred_score' in sample:
             return self._classes(image, sample, classes, factor)

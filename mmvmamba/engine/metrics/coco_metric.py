@@ -18,6 +18,8 @@ from .proposal_recall import proposal_recalls
 __all__ = ['CocoMetric', 'encode_masks']
 
 KINDS = ('bbox', 'segm', 'proposal', 'proposal_fast')
+# Of a record of the log that a terminal need not show: the figures come in the final table, too.
+LOG_ONLY = dict(on_terminal=False)
 CLASS_HEADER = ('category', 'mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
@@ -143,7 +145,7 @@ class CocoMetric(BaseMetric):
         if self.format_only:
             return figures
         for metric in self.metrics:
-            logger.info('Evaluating %s...', metric)
+            logger.info('Evaluating %s...', metric, extra=LOG_ONLY)
             if metric == 'proposal_fast':
                 figures |= self._fast_recalls(annotations, predicted)
             else:
@@ -193,7 +195,8 @@ class CocoMetric(BaseMetric):
         values = dict(
             zip(FIGURES, twelve_figures(counts, self.iou_thrs, self.proposal_nums), strict=True)
         )
-        _log_table([('figure', metric), *((name, f'{v:.3f}') for name, v in values.items())])
+        rows = [('figure', metric), *((name, _text(v)) for name, v in values.items())]
+        _log_table(rows, extra=LOG_ONLY)
         wanted = self.metric_items or (FIGURES[6:] if metric == 'proposal' else FIGURES[:6])
         start = '' if metric == 'proposal' else f'{metric}_'
         figures = {f'{start}{name}': round(float(values[name]), 3) for name in wanted}
@@ -206,7 +209,7 @@ class CocoMetric(BaseMetric):
     ) -> dict[str, float]:
         table = figures_by_class(counts, self.iou_thrs)
         names = [item['name'] for item in sorted(categories, key=lambda item: item['id'])]
-        texts = [[f'{value:.3f}' for value in row] for row in table]
+        texts = [[_text(value) for value in row] for row in table]
         rows = [(name, *text) for name, text in zip(names, texts, strict=True)]
         _log_table([CLASS_HEADER, *rows])
         # mmdet's name; masks get one of their own instead of taking the place of the boxes.
@@ -323,7 +326,12 @@ def _text_counts(mask: dict | list) -> dict | list:
     return mask
 
 
-def _log_table(rows: Sequence[Sequence[str]]) -> None:
+def _text(value: float) -> str:
+    """A figure; COCO's -1 says that there is nothing to count."""
+    return '-' if value < 0 or np.isnan(value) else f'{value:.3f}'
+
+
+def _log_table(rows: Sequence[Sequence[str]], extra: dict | None = None) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ['  '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    MMLogger.get_current_instance().info('\n%s', '\n'.join(lines))
+    MMLogger.get_current_instance().info('\n%s', '\n'.join(lines), extra=extra)
