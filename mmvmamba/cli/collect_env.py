@@ -16,6 +16,7 @@ import torch
 from mmvmamba import __version__
 from mmvmamba.compat import INSTALL_COMMAND, mmcv_ops, mmcv_ops_status, require
 from mmvmamba.ops.backends import Backends
+from mmvmamba.ops.cpu.instruction_set import VARIABLE, instruction_set, part_lanes
 from mmvmamba.ops.ms_deform_attn.dispatch import DEFORM_ATTN
 from mmvmamba.ops.selective_scan.dispatch import SCAN
 
@@ -75,15 +76,28 @@ def _torch_build() -> str:
     return 'CPU only'
 
 
+def _vectors() -> str:
+    if importlib.util.find_spec('numba') is None:
+        return 'unknown without numba'
+    try:
+        lanes = part_lanes()
+    except ValueError as error:
+        return str(error)
+    return f'{instruction_set()}, {lanes} channels in a loop over states (set with {VARIABLE})'
+
+
 def _devices() -> Section:
-    rows = [('cpu', f'{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads')]
+    rows = [
+        ('cpu', f'{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads'),
+        ('vectors', _vectors()),
+    ]
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
         memory = gpu.total_memory / 2**30
         rows.append(
             (f'cuda:{index}', f'{gpu.name}, {memory:.0f} GiB, compute {gpu.major}.{gpu.minor}')
         )
-    if len(rows) == 1:
+    if not torch.cuda.is_available():
         rows.append(('cuda', 'no device that torch can use'))
     return rows
 

@@ -13,96 +13,115 @@ from llvmlite import ir
 from numba import float32, njit, types
 from numba.extending import intrinsic, models, overload, register_model
 
+from .instruction_set import part_lanes
+
 __all__ = [
-    'LANES', 'broadcast', 'exp2', 'load', 'sigmoid', 'softplus', 'splat', 'store', 'total',
+    'LANES', 'PART', 'broadcast_part', 'exp2', 'load', 'load_part', 'sigmoid', 'softplus', 'splat',
+    'splat_part', 'store', 'total',
 ]  # fmt: skip
 
-# Channels that a kernel handles at once. Per element of the scan on an AVX-512 machine, 32 take 1.6
-# times as long as 64: the work per step and block is spread over fewer channels.
+# Channels that a kernel handles at once. The work per step and block is spread over them, and the CPU
+# finds enough that does not wait for something else: with a vector of one register, softplus alone
+# takes as long as its chain of operations.
 LANES = 64
-
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
-_INTS = ir.VectorType(ir.IntType(32), LANES)
+# Channels in a loop over states, where each pass is a chain of its own and all values should stay in
+# registers.
+PART = part_lanes()
 
 
 class _Lanes(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name=f'Lanes{LANES}')
+    """A vector of float32; no number in a kernel is of this type but in registers."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(name=f'Lanes{count}')
+        self.floats = ir.VectorType(ir.FloatType(), count)
+        self.ints = ir.VectorType(ir.IntType(32), count)
 
 
-_lanes = _Lanes()
+_whole, _part = _Lanes(LANES), _Lanes(PART)
 
 
 @register_model(_Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type) -> None:
-        super().__init__(dmm, fe_type, _FLOATS)
+        super().__init__(dmm, fe_type, fe_type.floats)
 
 
-def _pointer(context, builder, array_type, array, index):
+def _pointer(context, builder, array_type, array, index, floats):
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), floats.as_pointer())
 
 
-@intrinsic
-def load(typingctx, array, index):
-    """LANES consecutive float32 of a one-dimensional contiguous array, from ``index`` on."""
+def _make_load(lanes: _Lanes):
+    @intrinsic
+    def load(typingctx, array, index):
+        def codegen(context, builder, signature, args):
+            pointer = _pointer(context, builder, signature.args[0], *args, lanes.floats)
+            vector = builder.load(pointer)
+            vector.align = 4
+            return vector
 
-    def codegen(context, builder, signature, args):
-        vector = builder.load(_pointer(context, builder, signature.args[0], *args))
-        vector.align = 4
-        return vector
+        return lanes(array, types.intp), codegen
 
-    return _lanes(array, types.intp), codegen
+    return load
+
+
+# Consecutive float32 of a one-dimensional contiguous array, from ``index`` on.
+load, load_part = _make_load(_whole), _make_load(_part)
 
 
 @intrinsic
 def store(typingctx, array, index, value):
-    """Writes LANES consecutive float32."""
+    """Writes the lanes to consecutive float32."""
 
     def codegen(context, builder, signature, args):
-        instruction = builder.store(
-            args[2], _pointer(context, builder, signature.args[0], args[0], args[1])
-        )
-        instruction.align = 4
+        array, index, vector = args
+        pointer = _pointer(context, builder, signature.args[0], array, index, vector.type)
+        builder.store(vector, pointer).align = 4
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, _lanes), codegen
-
-
-def _splat(builder, scalar):
-    vector = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), scalar, _int32(0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(vector, ir.Constant(_FLOATS, ir.Undefined), mask)
+    return types.void(array, types.intp, value), codegen
 
 
 def _int32(value: int) -> ir.Constant:
     return ir.Constant(ir.IntType(32), value)
 
 
-def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_FLOATS, [value] * LANES)
+def _constant(value: float, like: ir.VectorType) -> ir.Constant:
+    return ir.Constant(like, [value] * like.count)
+
+
+def _splat(builder, scalar, floats):
+    undefined = ir.Constant(floats, ir.Undefined)
+    vector = builder.insert_element(undefined, scalar, _int32(0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), floats.count), [0] * floats.count)
+    return builder.shuffle_vector(vector, undefined, mask)
 
 
 @intrinsic
-def broadcast(typingctx, array, index):
+def broadcast_part(typingctx, array, index):
     """One float32 of an array in every lane; unlike in ``array[index]``, index is not negative."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return _splat(builder, builder.load(builder.gep(data, [args[1]])))
+        return _splat(builder, builder.load(builder.gep(data, [args[1]])), _part.floats)
 
-    return _lanes(array, types.intp), codegen
+    return _part(array, types.intp), codegen
 
 
-@intrinsic
-def splat(typingctx, value):
-    """The same float32 in every lane."""
+def _make_splat(lanes: _Lanes):
+    @intrinsic
+    def splat(typingctx, value):
+        def codegen(context, builder, signature, args):
+            return _splat(builder, args[0], lanes.floats)
 
-    def codegen(context, builder, signature, args):
-        return _splat(builder, args[0])
+        return lanes(types.float32), codegen
 
-    return _lanes(types.float32), codegen
+    return splat
+
+
+# The same float32 in every lane.
+splat, splat_part = _make_splat(_whole), _make_splat(_part)
 
 
 @intrinsic
@@ -110,7 +129,8 @@ def total(typingctx, value):
     """The sum of the lanes, in a fixed order."""
 
     def codegen(context, builder, signature, args):
-        vector, width = args[0], LANES
+        (vector,) = args
+        width = vector.type.count
         while width > 1:
             width //= 2
             undefined = ir.Constant(vector.type, ir.Undefined)
@@ -127,7 +147,7 @@ def total(typingctx, value):
             vector = builder.fadd(low, high)
         return builder.extract_element(vector, _int32(0))
 
-    return types.float32(_lanes), codegen
+    return types.float32(value), codegen
 
 
 def _binary(emit):
@@ -136,7 +156,7 @@ def _binary(emit):
         def codegen(context, builder, signature, args):
             return emit(builder, *args)
 
-        return _lanes(_lanes, _lanes), codegen
+        return a(a, b), codegen
 
     return operation
 
@@ -152,7 +172,7 @@ _OPERATORS = {
 def _overload_operator(symbol, operation) -> None:
     @overload(symbol)
     def implementation(a, b):
-        if isinstance(a, _Lanes) and isinstance(b, _Lanes):
+        if isinstance(a, _Lanes) and a == b:
             return lambda a, b: operation(a, b)
         return None
 
@@ -167,16 +187,18 @@ def _exp2(builder, x):
     def fma(a, b, c):
         return builder.fadd(builder.fmul(a, b, flags=['contract']), c, flags=['contract'])
 
+    floats = x.type
+    ints = ir.VectorType(ir.IntType(32), floats.count)
     # Written so that a NaN fails the comparison and stays.
-    low, high = _constant(-127.0), _constant(128.0)
+    low, high = _constant(-127.0, floats), _constant(128.0, floats)
     x = builder.select(builder.fcmp_ordered('<', x, low), low, x)
     x = builder.select(builder.fcmp_ordered('>', x, high), high, x)
     # Adding 1.5 * 2**23 leaves the nearest integer in the lowest bits.
-    shift = _constant(12582912.0)
+    shift = _constant(12582912.0, floats)
     shifted = builder.fadd(x, shift)
     fraction = builder.fsub(x, builder.fsub(shifted, shift))
     # Minimax in relative error on [-0.5, 0.5] with value 1 at 0: 9.2e-8.
-    series = _constant(0.001326472731307149)
+    series = _constant(0.001326472731307149, floats)
     for coefficient in (
         0.009671512991189957,
         0.05550733581185341,
@@ -184,9 +206,9 @@ def _exp2(builder, x):
         0.6931470036506653,
         1.0,
     ):
-        series = fma(series, fraction, _constant(coefficient))
-    exponent = builder.shl(builder.bitcast(shifted, _INTS), ir.Constant(_INTS, [23] * LANES))
-    return builder.bitcast(builder.add(builder.bitcast(series, _INTS), exponent), _FLOATS)
+        series = fma(series, fraction, _constant(coefficient, floats))
+    exponent = builder.shl(builder.bitcast(shifted, ints), _constant(23, ints))
+    return builder.bitcast(builder.add(builder.bitcast(series, ints), exponent), floats)
 
 
 @intrinsic
@@ -196,27 +218,30 @@ def exp2(typingctx, x):
     def codegen(context, builder, signature, args):
         return _exp2(builder, args[0])
 
-    return _lanes(_lanes), codegen
+    return x(x), codegen
 
 
 @intrinsic
 def _exp_of_minus_abs(typingctx, x):
     def codegen(context, builder, signature, args):
-        scale = _constant(1.4426950408889634)
-        negative = builder.fcmp_ordered('<', args[0], _constant(0.0))
-        minus_abs = builder.select(negative, args[0], builder.fneg(args[0]))
+        (value,) = args
+        negative = builder.fcmp_ordered('<', value, _constant(0.0, value.type))
+        minus_abs = builder.select(negative, value, builder.fneg(value))
+        scale = _constant(1.4426950408889634, value.type)
         return _exp2(builder, builder.fmul(minus_abs, scale))
 
-    return _lanes(_lanes), codegen
+    return x(x), codegen
 
 
 @intrinsic
 def _where_negative(typingctx, x, yes, no):
     def codegen(context, builder, signature, args):
-        negative = builder.fcmp_ordered('<', args[0], _constant(0.0))
-        return builder.select(negative, args[1], args[2])
+        value, yes, no = args
+        return builder.select(
+            builder.fcmp_ordered('<', value, _constant(0.0, value.type)), yes, no
+        )
 
-    return _lanes(_lanes, _lanes, _lanes), codegen
+    return x(x, yes, no), codegen
 
 
 @njit(forceinline=True)

@@ -1,0 +1,52 @@
+"""The vector instructions of this CPU, and how many float32 a loop over states handles at once."""
+
+import os
+import platform
+from functools import lru_cache
+
+__all__ = ['PART_LANES', 'VARIABLE', 'instruction_set', 'part_lanes']
+
+VARIABLE = 'MMVMAMBA_SCAN_LANES'
+# Four registers each: enough passes that do not wait for each other, and no more values than there are
+# registers. Measured for AVX-512 and AVX2 (docs/benchmarks/selective_scan.md), inferred for the rest.
+PART_LANES = {'avx512': 64, 'avx2': 32, 'sse': 16, 'neon': 16, 'other': 16}
+
+
+@lru_cache(maxsize=1)
+def instruction_set() -> str:
+    """Which of ``PART_LANES`` the code will be compiled for, by what LLVM finds on this CPU.
+
+    ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, with which numba compiles for another CPU, count.
+    """
+    from llvmlite import binding
+    from numba.core import config
+
+    if config.CPU_FEATURES is not None or config.CPU_NAME == 'generic':
+        text = config.CPU_FEATURES or ''
+        features = {feature[1:] for feature in text.split(',') if feature.startswith('+')}
+    else:
+        features = {name for name, present in binding.get_host_cpu_features().items() if present}
+    if 'avx512f' in features:
+        return 'avx512'
+    if {'avx2', 'fma'} <= features:
+        return 'avx2'
+    if platform.machine().lower() in ('x86_64', 'amd64', 'i386', 'i686'):
+        return 'sse'
+    if platform.machine().lower() in ('arm64', 'aarch64'):
+        return 'neon'
+    return 'other'
+
+
+def part_lanes() -> int:
+    """How many lanes: what ``MMVMAMBA_SCAN_LANES`` says, else what fits the instruction set.
+
+    Raises:
+        ValueError: if the variable holds none of 4, 8, 16, 32 and 64.
+    """
+    value = os.environ.get(VARIABLE, '')
+    if not value:
+        return PART_LANES[instruction_set()]
+    allowed = ('4', '8', '16', '32', '64')
+    if value not in allowed:
+        raise ValueError(f'{VARIABLE} must be one of {", ".join(allowed)}, got {value!r}')
+    return int(value)
