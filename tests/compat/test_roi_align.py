@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from mmcv.ops import RoIAlign, roi_align
 
 SETTINGS = [
@@ -100,3 +101,98 @@ def test_maximum_pooling_is_refused():
     maps, rois = make_inputs()
     with pytest.raises(NotImplementedError, match=r"'roi_align' with pool_mode='max'.*mmcv"):
         roi_align(maps, rois, 3, 0.5, 2, 'max', True)
+
+
+def boxes_of_every_kind(dtype):
+    """Inside, outside, beyond the edges, empty, turned over, in no order of the images."""
+    generator = torch.Generator().manual_seed(1)
+    corner = torch.rand(60, 2, generator=generator, dtype=dtype) * 40 - 12
+    size = torch.rand(60, 2, generator=generator, dtype=dtype) * 30
+    size[:6] = 0
+    size[6:12] *= -1
+    corner[12:18] += 100
+    corner[18:22] = corner[18:22].round()
+    image = torch.randint(0, 2, (60, 1), generator=generator).to(dtype)
+    return torch.cat([image, corner, corner + size], dim=1)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize('ratio,aligned,scale', SETTINGS)
+def test_equal_to_torchvision(ratio, aligned, scale, dtype):
+    maps = make_inputs(dtype)[0]
+    rois = boxes_of_every_kind(dtype)
+    results = []
+    for run in (
+        lambda x: roi_align(x, rois, (3, 2), scale, ratio, 'avg', aligned),
+        lambda x: torchvision.ops.roi_align(x, rois, (3, 2), scale, ratio, aligned),
+    ):
+        leaf = maps.clone().requires_grad_()
+        out = run(leaf)
+        weights = torch.linspace(-1, 1, out.numel(), dtype=dtype).view_as(out)
+        (out * weights).sum().backward()
+        results.append((out.detach(), leaf.grad))
+    (out, grad), (expected, expected_grad) = results
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(
+        grad, expected_grad, rtol=1e-5, atol=2e-5 if grad.dtype == torch.float32 else 1e-12
+    )
+
+
+def test_float16_is_computed_in_float32():
+    maps, rois = make_inputs(torch.float32)
+    out = roi_align(maps.half(), rois.half(), 3, 0.5, 2, 'avg', True)
+    full = roi_align(maps.half().float(), rois.half().float(), 3, 0.5, 2, 'avg', True)
+    assert torch.equal(out, full.half())
+
+
+def test_the_number_of_threads_changes_nothing():
+    maps, rois = make_inputs(torch.float32)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            leaf = maps.clone().requires_grad_()
+            out = roi_align(leaf, rois, 3, 0.5, 0, 'avg', True)
+            out.square().sum().backward()
+            results.append((out.detach(), leaf.grad))
+    finally:
+        torch.set_num_threads(before)
+    for out, grad in results[1:]:
+        assert torch.equal(out, results[0][0])
+        assert torch.equal(grad, results[0][1])
+
+
+@pytest.mark.parametrize('image', [-1, 2])
+def test_a_box_of_an_image_that_is_not_there_is_refused(image):
+    maps, rois = make_inputs()
+    rois[1, 0] = image
+    with pytest.raises(ValueError, match=r'rois must name images 0\.\.1 of the batch.*got'):
+        roi_align(maps, rois, 3, 0.5, 2, 'avg', True)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_box_that_is_not_finite_gives_nan_and_no_gradient(value):
+    maps, rois = make_inputs()
+    rois[1, 3] = value
+    maps.requires_grad_()
+    out = roi_align(maps, rois, 3, 0.5, 0, 'avg', True)
+    assert out[1].isnan().all()
+    assert out[[0, 2]].isfinite().all()
+    out[1].sum().backward()
+    assert torch.equal(maps.grad, torch.zeros_like(maps))
+
+
+def test_channels_last_memory_is_the_same():
+    maps, rois = make_inputs()
+    expected = roi_align(maps, rois, 3, 0.5, 2, 'avg', True)
+    other = maps.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(roi_align(other, rois, 3, 0.5, 2, 'avg', True), expected)
+
+
+def test_torchvision_serves_where_numba_is_absent(monkeypatch):
+    from mmvmamba.ops.roi_align import numba
+
+    monkeypatch.setattr(numba, '_has_numba', lambda: False)
+    maps, rois = make_inputs()
+    expected = torchvision.ops.roi_align(maps, rois, 3, 0.5, 2, True)
+    assert torch.equal(roi_align(maps, rois, 3, 0.5, 2, 'avg', True), expected)

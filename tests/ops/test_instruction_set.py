@@ -72,13 +72,8 @@ def test_another_value_is_refused(value, monkeypatch):
         part_lanes()
 
 
-@pytest.mark.parametrize(
-    'lanes',
-    [
-        pytest.param(16, marks=pytest.mark.slow),
-        *(pytest.param(lanes, marks=pytest.mark.full) for lanes in (4, 8, 32, 64)),
-    ],
-)
+@pytest.mark.full
+@pytest.mark.parametrize('lanes', [4, 8, 16, 32, 64])
 def test_the_scan_matches_the_reference_with_each_number(lanes, tmp_path):
     """In a process of its own, which compiles kernels of its own."""
     tests = 'one_direction or directions_match or groups or optional or nan or half'

@@ -1,8 +1,10 @@
-"""RoIAlign over torchvision's operator."""
+"""RoIAlign: our kernels on the CPU, torchvision's operator elsewhere and without numba."""
 
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
+
+from mmvmamba.ops import roi_align
 
 __all__ = ['roi_align_backward', 'roi_align_forward']
 
@@ -16,8 +18,9 @@ def _check_pool_mode(pool_mode: int) -> None:
 
 
 def _compute_dtype(tensor: Tensor) -> torch.dtype:
-    """torchvision has no kernel for bfloat16."""
-    return torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
+    """torchvision has no kernel for bfloat16, and our kernels none for half precision."""
+    half = tensor.dtype == torch.float16 and roi_align.can_run(tensor.device)
+    return torch.float32 if half or tensor.dtype == torch.bfloat16 else tensor.dtype
 
 
 def _fill(output: Tensor, result: Tensor) -> None:
@@ -59,15 +62,14 @@ def roi_align_forward(
     """
     _check_pool_mode(pool_mode)
     dtype = _compute_dtype(input)
-    pooled = torch.ops.torchvision.roi_align(
-        input.to(dtype),
-        rois.to(dtype),
-        spatial_scale,
-        aligned_height,
-        aligned_width,
-        sampling_ratio,
-        aligned,
-    )
+    tensors = input.to(dtype), rois.to(dtype)
+    size = aligned_height, aligned_width
+    if roi_align.can_run(input.device):
+        pooled = roi_align.roi_align_forward(*tensors, size, spatial_scale, sampling_ratio, aligned)
+    else:
+        pooled = torch.ops.torchvision.roi_align(
+            *tensors, spatial_scale, *size, sampling_ratio, aligned
+        )
     _fill(output, pooled)
 
 
@@ -87,14 +89,11 @@ def roi_align_backward(
     """Fill ``grad_input`` from ``grad_output``; the other arguments are those of the forward."""
     _check_pool_mode(pool_mode)
     dtype = _compute_dtype(grad_output)
-    grad = torch.ops.torchvision._roi_align_backward(
-        grad_output.to(dtype),
-        rois.to(dtype),
-        spatial_scale,
-        aligned_height,
-        aligned_width,
-        *grad_input.shape,
-        sampling_ratio,
-        aligned,
-    )
+    tensors, shape = (grad_output.to(dtype), rois.to(dtype)), grad_input.shape
+    if roi_align.can_run(grad_output.device):
+        grad = roi_align.roi_align_backward(*tensors, shape, spatial_scale, sampling_ratio, aligned)
+    else:
+        grad = torch.ops.torchvision._roi_align_backward(
+            *tensors, spatial_scale, aligned_height, aligned_width, *shape, sampling_ratio, aligned
+        )
     _fill(grad_input, grad)

@@ -1,1 +1,1 @@
-"""What the kernels for the CPU share: vectors, threads, how they are compiled. All of it needs numba."""
+"""What the kernels for the CPU share: vectors, threads, how they are compiled."""

@@ -7,8 +7,8 @@ from functools import lru_cache
 __all__ = ['PART_LANES', 'VARIABLE', 'instruction_set', 'part_lanes']
 
 VARIABLE = 'MMVMAMBA_SCAN_LANES'
-# Four registers each: enough passes that do not wait for each other, and no more values than there are
-# registers. Measured for AVX-512 and AVX2 (docs/benchmarks/selective_scan.md), inferred for the rest.
+# Four registers each. Measured for AVX-512 and AVX2 (docs/benchmarks/selective_scan.md), inferred
+# for the rest.
 PART_LANES = {'avx512': 64, 'avx2': 32, 'sse': 16, 'neon': 16, 'other': 16}
 
 

@@ -20,12 +20,12 @@ __all__ = [
     'splat_part', 'store', 'total',
 ]  # fmt: skip
 
-# Channels that a kernel handles at once. The work per step and block is spread over them, and the CPU
-# finds enough that does not wait for something else: with a vector of one register, softplus alone
-# takes as long as its chain of operations.
+# Channels that a kernel handles at once. The work per step and block is spread over them, and the
+# CPU finds enough that does not wait for something else: with a vector of one register, softplus
+# alone takes as long as its chain of operations.
 LANES = 64
-# Channels in a loop over states, where each pass is a chain of its own and all values should stay in
-# registers.
+# Channels in a loop over states, where each pass is a chain of its own and all values should stay
+# in registers.
 PART = part_lanes()
 
 
@@ -237,9 +237,7 @@ def _exp_of_minus_abs(typingctx, x):
 def _where_negative(typingctx, x, yes, no):
     def codegen(context, builder, signature, args):
         value, yes, no = args
-        return builder.select(
-            builder.fcmp_ordered('<', value, _constant(0.0, value.type)), yes, no
-        )
+        return builder.select(builder.fcmp_ordered('<', value, _constant(0.0, value.type)), yes, no)
 
     return x(x, yes, no), codegen
 

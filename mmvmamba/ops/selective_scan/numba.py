@@ -1,18 +1,10 @@
 """The ``numba`` backend: compiled kernels for the CPU, in float32 whatever the inputs.
 
-Kernels are compiled at the first scan and kept on disk. They run on the threads of torch's own
-OpenMP: between two operators these spin for a while, ready for the next, where a thread of ours
-would wake late, on a core that one of them holds. Without OpenMP, and after a fork, they run on a
-pool of Python threads (the kernels release the GIL). Numba's own layers are not used: some end the
-process when they are used after a fork, the others when two threads use them.
+Kernels are compiled at the first scan and kept on disk.
 """
 
-import ctypes
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -21,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvmamba.ops.kernel_cache import private_temporary_folder
+from mmvmamba.ops.cpu.threads import find_kernel_cache, run_on_team
 
 from .arguments import ScanArgs
 
@@ -108,12 +100,7 @@ def _has_numba() -> bool:
 
 @lru_cache(maxsize=1)
 def _kernels() -> ModuleType:
-    # numba keeps compiled code beside the source or in the user's cache folder; where it can write
-    # to neither it would refuse to compile.
-    if 'NUMBA_CACHE_DIR' not in os.environ and not any(
-        os.access(folder, os.W_OK) for folder in (Path(__file__).parent, Path.home())
-    ):
-        os.environ['NUMBA_CACHE_DIR'] = str(private_temporary_folder('mmvmamba-numba'))
+    find_kernel_cache()
     from . import numba_kernels
 
     return numba_kernels
@@ -176,50 +163,11 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> 'Scan':
 
 
 def _run(kernels: ModuleType, name: str, scan: 'Scan', *buffers: object) -> None:
-    """Runs the kernel on the threads that torch would use; each takes tasks until none is left."""
     kernel, in_parallel, floats = (
         getattr(kernels, f'{name}_{part}') for part in ('kernel', 'in_parallel', 'workspace')
     )
-    threads = min(torch.get_num_threads(), kernels.num_tasks.py_func(scan))
-    workspace = torch.empty(threads, floats(scan)).numpy()
-    arguments = (np.zeros(2, np.int64), workspace, scan, *buffers)
-    openmp = _openmp() if threads > 1 and os.getpid() == _PROCESS else None
-    if openmp is not None:
-        in_parallel(openmp, threads, arguments)
-        return
-    others = []
-    if threads > 1:
-        pool = _pool(os.getpid(), threads)
-        others = [pool.submit(kernel, *arguments) for _ in range(1, threads)]
-    kernel(*arguments)
-    for other in others:
-        # One that has not begun has nothing left to do.
-        if not other.cancel():
-            other.result()
-
-
-# The threads of OpenMP do not survive a fork, and it would wait for them for ever.
-_PROCESS = os.getpid()
-
-
-@lru_cache(maxsize=1)
-def _openmp() -> int | None:
-    """The address of ``GOMP_parallel`` in the library that torch itself is linked with.
-
-    GNU's, LLVM's and Intel's OpenMP have it; a build of torch without OpenMP has not.
-    """
-    folder = Path(torch.__file__).parent / 'lib'
-    for name in ('libtorch_cpu.so', 'libtorch_cpu.dylib'):
-        if (folder / name).exists():
-            entry = getattr(ctypes.CDLL(str(folder / name)), 'GOMP_parallel', None)
-            return ctypes.cast(entry, ctypes.c_void_p).value if entry else None
-    return None
-
-
-@lru_cache(maxsize=4)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    # Keyed by the process, because a pool does not survive a fork.
-    return ThreadPoolExecutor(threads - 1, thread_name_prefix='selective-scan')
+    tasks = kernels.num_tasks.py_func(scan)
+    run_on_team(kernel, in_parallel, tasks, floats(scan), scan, *buffers)
 
 
 @lru_cache(maxsize=16)

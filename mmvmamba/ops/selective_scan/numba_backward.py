@@ -4,13 +4,33 @@ import numpy as np
 
 from mmvmamba.ops.cpu.kernels import inline, kernel
 from mmvmamba.ops.cpu.lanes import (
-    LANES, PART, broadcast_part, load, load_part, sigmoid, softplus, splat, splat_part, store, total,
+    LANES,
+    PART,
+    broadcast_part,
+    load,
+    load_part,
+    sigmoid,
+    softplus,
+    splat,
+    splat_part,
+    store,
+    total,
 )  # fmt: skip
 from mmvmamba.ops.cpu.team import in_parallel, next_task, next_thread
 
 from .numba_scan import (
-    ZERO, add_row, at, channel_of, directions_of, load_row, load_step, load_u, num_tasks,
-    task_of, width_of, write_decays,
+    ZERO,
+    add_row,
+    at,
+    channel_of,
+    directions_of,
+    load_row,
+    load_step,
+    load_u,
+    num_tasks,
+    task_of,
+    width_of,
+    write_decays,
 )  # fmt: skip
 
 __all__ = ['backward_in_parallel', 'backward_kernel', 'backward_workspace']
@@ -65,9 +85,7 @@ def backward_kernel(
                     _recompute_decays(s, b, k, start, stop, group, block, row, steps, decays)
                 place = (b * s.directions + k) * chunks + chunk
                 _read_states(s, checkpoints, place, group, block, states, 0)
-                _recompute_states(
-                    s, b, k, start, stop, group, block, row, steps, decays, states
-                )
+                _recompute_states(s, b, k, start, stop, group, block, row, steps, decays, states)
                 B_sums[:] = 0.0
                 C_sums[:] = 0.0
                 _retreat_block(

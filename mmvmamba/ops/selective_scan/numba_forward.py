@@ -7,13 +7,31 @@ each pass does all there is to do for a token.
 
 from mmvmamba.ops.cpu.kernels import inline, kernel
 from mmvmamba.ops.cpu.lanes import (
-    LANES, PART, broadcast_part, exp2, load, load_part, softplus, splat_part, store,
+    LANES,
+    PART,
+    broadcast_part,
+    exp2,
+    load,
+    load_part,
+    softplus,
+    splat_part,
+    store,
 )  # fmt: skip
 from mmvmamba.ops.cpu.team import in_parallel, next_task, next_thread
 
 from .numba_scan import (
-    ZERO, add_row, at, channel_of, directions_of, load_step, load_u, num_tasks, store_row,
-    task_of, width_of, write_decays,
+    ZERO,
+    add_row,
+    at,
+    channel_of,
+    directions_of,
+    load_step,
+    load_u,
+    num_tasks,
+    store_row,
+    task_of,
+    width_of,
+    write_decays,
 )  # fmt: skip
 
 __all__ = ['forward_in_parallel', 'forward_kernel', 'forward_workspace']
@@ -56,9 +74,7 @@ def forward_kernel(counter, workspace, s, accumulate, out, last_state, checkpoin
                 if s.shared_decay:
                     width = width_of(s, block)
                     for i in range(stop - start):
-                        write_decays(
-                            s, steps, i * LANES, width, number * size, decays, i * size
-                        )
+                        write_decays(s, steps, i * LANES, width, number * size, decays, i * size)
                 for k in range(k_start, k_start + together):
                     _write_entries(s, b, k, start, stop, group, block, row, steps, entries)
                     if s.chunk_length and start % s.chunk_length == 0:

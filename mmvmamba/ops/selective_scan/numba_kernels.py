@@ -1,4 +1,4 @@
-"""The kernels of the ``numba`` backend. Only ``numba.py`` imports this module, at the first scan."""
+"""The kernels of the ``numba`` backend, imported by ``numba.py`` alone, at the first scan."""
 
 from mmvmamba.ops.cpu.lanes import LANES
 

@@ -1,8 +1,8 @@
-"""What the kernels of the ``numba`` backend share: the scan that they are given, its parts, its rows.
+"""What the kernels of the ``numba`` backend share: what they are given, its parts, its rows.
 
 A task is one batch element, one block of channels of one group and all (or, where there are few
-tasks, one of the) directions. Threads take the tasks one by one, so that each memory cell is written
-by one of them. A block has ``LANES`` channels; loops over states take ``PART`` of them at a time.
+tasks, one of the) directions. Threads take the tasks one by one, so that each memory cell is
+written by one of them. A block has ``LANES`` channels; loops over states take ``PART`` at a time.
 
 A tensor comes as the flat memory that it spans and its strides (batch, direction, length, ...); one
 that all directions share has stride 0 along them. ``A``, ``D`` and ``delta_bias`` come packed in

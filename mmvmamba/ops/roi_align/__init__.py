@@ -1,0 +1,5 @@
+"""RoIAlign on the CPU, on all cores."""
+
+from .numba import can_run, roi_align_backward, roi_align_forward
+
+__all__ = ['can_run', 'roi_align_backward', 'roi_align_forward']
