@@ -10,12 +10,14 @@ from typing import Any
 from .compat import prepare_stack
 from .compat.late_import import when_imported
 from .hub.checkpoint_schemes import register_schemes
+from .hub.transformers_classes import follow_transformers
 from .version import __version__
 
 __all__ = [
     'DetInferencer',
     'ImageClassificationInferencer',
     'MMSegInferencer',
+    'PretrainedModel',
     '__version__',
     'classify',
     'create_model',
@@ -66,3 +68,4 @@ if _is_command():
 else:
     _prepare()
 when_imported('mmengine.runner.checkpoint', register_schemes)
+follow_transformers()

@@ -1,9 +1,11 @@
 from .classification import Prediction, classify
+from .classifiers import model_config
 from .features import FeatureExtractor, get_feature_extractor
 from .identify import identify_model
 from .model_table import MODEL_TABLE, ModelInfo, find_model
-from .models import create_model, get_model, list_models, model_config
+from .models import create_model, get_model, list_models
 from .preprocess import Preprocessing
+from .pretrained import PretrainedModel
 
 __all__ = [
     'MODEL_TABLE',
@@ -11,6 +13,7 @@ __all__ = [
     'ModelInfo',
     'Prediction',
     'Preprocessing',
+    'PretrainedModel',
     'classify',
     'create_model',
     'find_model',

@@ -6,8 +6,8 @@ from torch import nn
 
 from mmvmamba.checkpoint import Converted
 
+from .classifiers import build_classifier, model_config
 from .model_table import MODEL_TABLE, ModelInfo
-from .models import build_classifier, model_config
 from .task_models import build_from_config, task_configs
 
 __all__ = ['identify_model']

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
 from mmvmamba.checkpoint import load_model
@@ -16,7 +17,9 @@ __all__ = [
     'TASK_WEIGHTS',
     'build_from_config',
     'build_task_model',
+    'dataset_meta',
     'task_configs',
+    'task_of_config',
 ]
 
 TASKS = {'detection': 'det', 'segmentation': 'seg'}
@@ -58,7 +61,8 @@ def build_task_model(
     model = build_from_config(config)
     if pretrained:
         load_model(model, TASK_WEIGHTS[name] if pretrained is True else pretrained, entry)
-    model.cfg = config
+    model.cfg, model.model_name = config, name
+    model.is_official = pretrained is True
     return model
 
 
@@ -68,3 +72,15 @@ def build_from_config(config: Config) -> nn.Module:
     config.model.backbone.pop('init_cfg', None)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         return revert_sync_batchnorm(MODELS.build(config.model))
+
+
+def dataset_meta(cfg: Config) -> dict:
+    """The classes and colours of the test data set of a config, which need not be there."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dataset: BaseDataset = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True})
+    return {key: dataset.metainfo[key] for key in ('classes', 'palette') if key in dataset.metainfo}
+
+
+def task_of_config(config: Config) -> str:
+    """The task of a detector's or segmentor's config, by its toolbox."""
+    return dict(mmdet='detection', mmseg='segmentation')[config.default_scope]

@@ -6,10 +6,11 @@ Our layout is that of an OpenMMLab model: ``backbone.*`` with the official keys,
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ['FAMILIES', 'Family', 'Style', 'register_family']
+__all__ = ['FAMILIES', 'Family', 'HubFormat', 'Style', 'register_family']
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,21 @@ class Style:
 
 
 @dataclass(frozen=True)
+class HubFormat:
+    """What ``config.json`` says in the folders that a family's authors put on the Hugging Face hub.
+
+    Args:
+        model_type: Its entry of that name.
+        backbone: Gives the arguments of the backbone for its entries.
+        img_size: Gives the side of the images that the model was trained on.
+    """
+
+    model_type: str
+    backbone: Callable[[Mapping[str, Any]], dict[str, Any]]
+    img_size: Callable[[Mapping[str, Any]], int]
+
+
+@dataclass(frozen=True)
 class Family:
     """The key map of a family.
 
@@ -53,12 +69,14 @@ class Family:
         styles: Styles of its official files, besides those that have our names.
         backbone_marks: Backbone keys, without a prefix, that tell its detectors and segmentors.
         dropped: Patterns of keys in its OpenMMLab files that are no weights of the model.
+        hub: The format of its official folders on the Hugging Face hub, if they describe the model.
     """
 
     name: str
     styles: tuple[Style, ...]
     backbone_marks: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    hub: HubFormat | None = None
 
     def style_of(self, keys: Collection[str]) -> Style | None:
         """The style of an official file with these keys, None if it is none of this family."""

@@ -5,6 +5,7 @@ import os
 import re
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
@@ -16,7 +17,7 @@ from .errors import CheckpointError
 from .limits import first_line
 from .safe_load import check_whole
 
-__all__ = ['locate']
+__all__ = ['fetch_from_hub', 'locate']
 
 _HUB_WEIGHTS = [
     'config.json',
@@ -55,17 +56,59 @@ def _from_hub(source: str) -> Path:
         raise ValueError(
             f'a hub checkpoint is named hf://owner/name or hf://owner/name/file, got {source!r}'
         )
+    repo, filename = match.groups()
+    folder = fetch_from_hub(repo, filename)
+    if filename is not None:
+        return folder
+    if not any(folder.glob('*.safetensors')):
+        raise CheckpointError(
+            f'{source} has no model.safetensors: name the file, as in {source}/FILE.pth'
+        )
+    return folder
+
+
+def fetch_from_hub(
+    repo: str,
+    filename: str | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Path:
+    """The local path of a file of the Hugging Face hub, or of a folder with the weights there.
+
+    Args:
+        repo: ``owner/name``.
+        filename: A file in it; None for ``config.json`` and the ``.safetensors`` files.
+        revision: Branch, tag or commit; None for the main branch.
+        token: Of a user who may read it; None for the one that ``hf auth login`` left.
+        cache_dir: Where downloads are kept; None for the cache of huggingface_hub.
+        local_files_only: Whether to look in the cache alone.
+        force_download: Whether to download what the cache has already.
+
+    Raises:
+        ImportError: The package huggingface_hub is missing.
+        FileNotFoundError: It is neither in the cache nor could it be fetched.
+    """
+    source = f'hf://{repo}' if filename is None else f'hf://{repo}/{filename}'
     try:
         import huggingface_hub
     except ImportError as error:
         raise ImportError(
             f'{source} needs the package huggingface_hub: pip install "mmvmamba[hf]"'
         ) from error
-    repo, filename = match.groups()
+    options: dict[str, Any] = dict(
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     try:
         if filename is not None:
-            return Path(huggingface_hub.hf_hub_download(repo, filename))
-        folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=_HUB_WEIGHTS))
+            return Path(huggingface_hub.hf_hub_download(repo, filename, **options))
+        return Path(huggingface_hub.snapshot_download(repo, allow_patterns=_HUB_WEIGHTS, **options))
     except (OSError, ValueError) as error:
         # The hub's errors derive from both, and their own text does not say what was asked for.
         raise FileNotFoundError(
@@ -73,11 +116,6 @@ def _from_hub(source: str) -> Path:
             f'({first_line(str(error))}): download it from https://huggingface.co/{repo} and name '
             'the file or folder in its place (--weights FILE, --checkpoint FILE or pretrained=FILE)'
         ) from error
-    if not any(folder.glob('*.safetensors')):
-        raise CheckpointError(
-            f'{source} has no model.safetensors: name the file, as in {source}/FILE.pth'
-        )
-    return folder
 
 
 def _from_web(url: str) -> Path:

@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from mmvmamba.apis.classifiers import build_classifier
 from mmvmamba.apis.metafiles import config_root
 from mmvmamba.apis.model_table import find_model
-from mmvmamba.apis.models import build_classifier, get_model
+from mmvmamba.apis.models import get_model
 from mmvmamba.checkpoint import load_converted, load_model
 from mmvmamba.compat import require
 

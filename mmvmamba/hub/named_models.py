@@ -4,14 +4,13 @@ import difflib
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.infer import BaseInferencer
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DefaultScope
 
-from mmvmamba.apis.task_models import TASK_WEIGHTS, task_configs
+from mmvmamba.apis.task_models import TASK_WEIGHTS, dataset_meta, task_configs
 from mmvmamba.checkpoint import convert, load_model
 
-__all__ = ['NamedModels', 'dataset_meta']
+__all__ = ['NamedModels']
 
 
 class NamedModels(BaseInferencer):
@@ -60,10 +59,3 @@ class NamedModels(BaseInferencer):
         super()._load_weights_to_model(model, checkpoint, cfg)
         if is_ours and checkpoint is None:
             model.dataset_meta = {**model.dataset_meta, **dataset_meta(cfg)}
-
-
-def dataset_meta(cfg: Config) -> dict:
-    """The classes and colours of the test data set of a config, which need not be there."""
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        dataset: BaseDataset = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True})
-    return {key: dataset.metainfo[key] for key in ('classes', 'palette') if key in dataset.metainfo}

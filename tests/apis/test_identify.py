@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmvmamba.apis import MODEL_TABLE, identify_model, model_config
-from mmvmamba.apis.models import build_classifier
+from mmvmamba.apis.classifiers import build_classifier
 from mmvmamba.checkpoint import Converted
 
 

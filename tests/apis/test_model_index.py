@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 from mmvmamba.apis import MODEL_TABLE, model_config
+from mmvmamba.apis.classifiers import build_classifier
 from mmvmamba.apis.metafiles import read_collections, read_metafile
-from mmvmamba.apis.models import build_classifier
 from mmvmamba.apis.task_models import TASK_WEIGHTS, build_from_config, task_configs
 from mmvmamba.checkpoint import FAMILIES
 

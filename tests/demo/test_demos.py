@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
-from mmvmamba.apis.models import build_classifier, model_config
+from mmvmamba.apis.classifiers import build_classifier, model_config
 from mmvmamba.apis.task_models import build_from_config
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.predictors import add_arguments, get_predictor, read_image

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import mmvmamba
-from mmvmamba.apis.models import build_classifier
+from mmvmamba.apis.classifiers import build_classifier
 from mmvmamba.checkpoint import CheckpointError
 from tests.official_files import golden, state_of, write_official
 

@@ -1,0 +1,39 @@
+"""Registers our classes with transformers' Auto classes, once somebody imports those."""
+
+import types
+
+from mmvmamba.compat.late_import import when_imported
+
+__all__ = ['follow_transformers']
+
+AUTO_CLASSES = 'transformers.models.auto.modeling_auto'
+OLDEST = 5
+
+
+def follow_transformers() -> None:
+    """Has ``AutoModel`` and its like know our models; imports nothing, may be repeated."""
+    when_imported(AUTO_CLASSES, _register)
+
+
+def _register(module: types.ModuleType) -> None:
+    import transformers
+
+    if int(transformers.__version__.split('.')[0]) < OLDEST:
+        return
+    from mmvmamba.checkpoint import FAMILIES
+
+    from . import transformers_models as models
+    from .transformers_images import VisionMambaImageProcessor
+
+    official = [family.hub.model_type for family in FAMILIES.values() if family.hub]
+    for config_class in (models.VisionMambaConfig, *map(models.official_config, official)):
+        transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        for auto, model in (
+            (module.AutoModel, models.VisionMambaModel),
+            (module.AutoModelForImageClassification, models.VisionMambaForImageClassification),
+            (module.AutoBackbone, models.VisionMambaBackbone),
+        ):
+            auto.register(config_class, model, exist_ok=True)
+        transformers.AutoImageProcessor.register(
+            config_class, slow_image_processor_class=VisionMambaImageProcessor, exist_ok=True
+        )
