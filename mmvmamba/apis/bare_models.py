@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from .classifiers import build_classifier, model_config
 from .model_table import find_model
-from .models import build_classifier, model_config
 from .task_models import build_from_config, task_configs
 
 __all__ = ['ImagePass', 'bare_config', 'build_bare', 'default_shape', 'training_config']

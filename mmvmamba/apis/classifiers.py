@@ -61,9 +61,9 @@ def build_named_model(
     model.preprocessing = _preprocessing(shipped, backbone_overrides)
     model._config, model._metainfo = config, None
     model._dataset_meta = _dataset_meta(weights.meta if weights else {}, config)
-    # Settings of one's own, and weights in our own layout, are not what was published.
     model.model_name = None if backbone_overrides else info.name
-    model.is_official = bool(weights) and weights.is_changed
+    # A file in the authors' layout may be of anybody who trained with their code.
+    model.is_official = pretrained is True
     return model
 
 

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mmvmamba.checkpoint import CheckpointError, load_converted, load_model
 from mmvmamba.checkpoint.sources import fetch_from_hub
 
@@ -29,7 +27,7 @@ def load_pretrained(
     num_classes: int | None = None,
     backbone_overrides: dict | None = None,
     hub_options: dict[str, Any] | None = None,
-) -> nn.Module:
+) -> Any:
     """Builds and loads the model of a folder, a file or a repository.
 
     Args:
@@ -44,10 +42,15 @@ def load_pretrained(
         description = read_config_json(path / CONFIG_NAME)
         name = _name_in_repository(repo)
         description = replace(description, name=name) if name else description
-        return _load_described(description, path, num_classes, backbone_overrides)
+        model = _load_described(description, path, num_classes, backbone_overrides)
+        model.is_official = name is not None
+        return model
     if path.is_dir():
         path = _only_file(path)
-    return build_named_model(_name_of_file(path), path, num_classes, None, backbone_overrides or {})
+    name = _name_of_file(path)
+    model: Any = build_named_model(name, path, num_classes, None, backbone_overrides or {})
+    model.is_official = repo is not None and name in _files_of(repo).values()
+    return model
 
 
 def find_folder(
@@ -148,7 +151,7 @@ def _load_described(
     folder: Path,
     num_classes: int | None,
     backbone_overrides: dict | None,
-) -> nn.Module:
+) -> Any:
     weights = load_converted(folder)
     head = weights.state_dict.get('head.fc.weight')
     if description.task == 'classification':
@@ -161,9 +164,7 @@ def _load_described(
     return model
 
 
-def build_described(
-    description: ModelDescription, backbone_overrides: dict | None = None
-) -> nn.Module:
+def build_described(description: ModelDescription, backbone_overrides: dict | None = None) -> Any:
     """Builds a model, on any device and without initial weights."""
     config = description.config()
     config.model.backbone.update(backbone_overrides or {})

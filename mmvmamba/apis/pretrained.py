@@ -54,7 +54,7 @@ class PretrainedModel(ModelHubMixin):
     _toolbox_class: type
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # more to say, by name
         cls,
         source: str | Path,
         *,
@@ -99,7 +99,7 @@ class PretrainedModel(ModelHubMixin):
         model = load_pretrained(source, filename, num_classes, backbone_overrides, hub_options)
         return as_pretrained(model).to(device).eval()
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def _save_pretrained(self: Any, save_directory: Path) -> None:
         # The file that makes a folder readable comes last.
         _write_weights(self, save_directory / WEIGHTS_NAME)
         description = describe(self)
@@ -112,7 +112,7 @@ class PretrainedModel(ModelHubMixin):
         _write_json(description.entries(), save_directory / CONFIG_NAME)
 
     def generate_model_card(
-        self, license: str | None = None, repo_id: str | None = None, **_: Any
+        self: Any, license: str | None = None, repo_id: str | None = None, **_: Any
     ) -> 'ModelCard':
         """Makes the README of the folder: licence, figures that were published, an example.
 
@@ -134,7 +134,7 @@ class PretrainedModel(ModelHubMixin):
         return _empty, (self._toolbox_class,), self.__dict__
 
 
-def as_pretrained(model: nn.Module) -> nn.Module:
+def as_pretrained(model: Any) -> Any:
     """Gives a model of a toolbox the methods of ``PretrainedModel``; returns the same model."""
     if not isinstance(model, PretrainedModel):
         model.__class__ = _pretrained_class(type(model))
@@ -143,7 +143,7 @@ def as_pretrained(model: nn.Module) -> nn.Module:
     return model
 
 
-def describe(model: nn.Module) -> ModelDescription:
+def describe(model: Any) -> ModelDescription:
     """What ``config.json`` says of a model of ``get_model``."""
     if hasattr(model, 'preprocessing'):
         config = model._config.to_dict()
@@ -171,7 +171,7 @@ def _class_list(meta: dict) -> list[str] | None:
 
 
 @cache
-def _pretrained_class(toolbox_class: type) -> type:
+def _pretrained_class(toolbox_class: Any) -> Any:
     # As torch's fully_shard does: the class of the model, with more methods.
     return type(toolbox_class)(
         toolbox_class.__name__,
@@ -180,12 +180,12 @@ def _pretrained_class(toolbox_class: type) -> type:
     )
 
 
-def _empty(toolbox_class: type) -> nn.Module:
+def _empty(toolbox_class: type) -> Any:
     cls = _pretrained_class(toolbox_class)
     return cls.__new__(cls)
 
 
-def _write_weights(model: nn.Module, path: Path) -> None:
+def _write_weights(model: Any, path: Path) -> None:
     from safetensors.torch import save_file
 
     # Parts of one storage would be refused, and a training run may go on with the model.

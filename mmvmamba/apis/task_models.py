@@ -1,6 +1,7 @@
 """Detectors and segmentors by the names of their config files."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -58,7 +59,7 @@ def build_task_model(
         raise ValueError(f'there are no official weights of {name}; give a file')
     config = Config.fromfile(task_configs()[name])
     config.model.backbone.update(backbone_overrides)
-    model = build_from_config(config)
+    model: Any = build_from_config(config)
     if pretrained:
         load_model(model, TASK_WEIGHTS[name] if pretrained is True else pretrained, entry)
     model.cfg, model.model_name = config, name

@@ -1,6 +1,7 @@
 """Registers our classes with transformers' Auto classes, once somebody imports those."""
 
 import types
+from typing import Any
 
 from mmvmamba.compat.late_import import when_imported
 
@@ -26,6 +27,7 @@ def _register(module: types.ModuleType) -> None:
     from .transformers_images import VisionMambaImageProcessor
 
     official = [family.hub.model_type for family in FAMILIES.values() if family.hub]
+    config_class: Any
     for config_class in (models.VisionMambaConfig, *map(models.official_config, official)):
         transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
         for auto, model in (

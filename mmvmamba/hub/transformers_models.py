@@ -54,7 +54,7 @@ class VisionMambaConfig(BackboneConfigMixin, PreTrainedConfig):
         out_features: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        is_unnamed = self.id2label is None and 'num_labels' not in kwargs
+        is_unnamed = getattr(self, 'id2label', None) is None and 'num_labels' not in kwargs
         super().__post_init__(**kwargs)
         self.stage_names: list[str] = []
         self._out_features, self._out_indices = out_features, out_indices
@@ -111,11 +111,11 @@ class _HubModel(PreTrainedModel):
     config_class = VisionMambaConfig
     main_input_name = 'pixel_values'
     input_modalities = ('image',)
-    model: nn.Module
+    model: Any
 
     def __init__(self, config: VisionMambaConfig) -> None:
         super().__init__(config)
-        classifier = _classifier_of(config)
+        classifier: Any = _classifier_of(config)
         if not any(parameter.is_meta for parameter in classifier.parameters()):
             with quiet_log():
                 classifier.init_weights()
@@ -164,7 +164,7 @@ class _HubModel(PreTrainedModel):
 
     part_names: tuple[str, ...] = ('backbone', 'neck')
 
-    def _init_weights(self, module: nn.Module) -> None:
+    def _init_weights(self, module: Any) -> None:
         # The rest of a new model is initialised by its own modules, and all else is loaded.
         if module is getattr(getattr(self.model, 'head', None), 'fc', None):
             nn.init.trunc_normal_(module.weight, std=0.02)

@@ -9,7 +9,7 @@ import torch
 
 import mmvmamba
 from mmvmamba import create_model, get_feature_extractor, get_model, list_models
-from mmvmamba.apis import MODEL_TABLE, FeatureExtractor, find_model, models
+from mmvmamba.apis import MODEL_TABLE, FeatureExtractor, classifiers, find_model
 from mmvmamba.checkpoint import CheckpointError
 from tests.official_files import golden, model_of, state_of, write_official
 
@@ -80,8 +80,8 @@ def test_official_names_are_known(official, ours):
 @pytest.mark.parametrize(('name', 'address'), ADDRESSES.items())
 def test_official_weights_are_at_their_address(name, address, monkeypatch):
     asked = []
-    monkeypatch.setattr(models, 'load_converted', lambda source, *args: asked.append(source))
-    monkeypatch.setattr(models, 'build_classifier', lambda config: torch.nn.Identity())
+    monkeypatch.setattr(classifiers, 'load_converted', lambda source, *args: asked.append(source))
+    monkeypatch.setattr(classifiers, 'build_classifier', lambda config: torch.nn.Identity())
     with pytest.raises(AttributeError):  # nothing was loaded to go on with
         get_model(name, pretrained=True)
     assert asked == [address]

@@ -109,7 +109,7 @@ def test_official_folder_with_its_config_is_read(tmp_path, hub):  # noqa: F811
         case.check('logits', model(case.input().float()))
         assert model.preprocessing == Preprocessing(80, 1.0, 'center')
         assert model._dataset_meta['classes'][3] == 'class 3'
-        assert model.is_official
+        assert not model.is_official
 
 
 @torch.no_grad()
@@ -232,6 +232,8 @@ def test_card_says_what_was_published_and_by_whom(tmp_path):
     case = golden('mambaout', 'timm_test_mambaout_64x64')
     path = write_official(tmp_path / 'weights', 'mambaout', state_of(case))
     model = mmvmamba.get_model('mambaout_test', pretrained=path)
+    assert not model.is_official
+    model.is_official = True
     card = model.generate_model_card(repo_id='me/mine')
     assert card.data.license == 'apache-2.0'
     assert card.data.pipeline_tag == 'image-classification'

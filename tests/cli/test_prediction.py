@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmvmamba.apis.models import build_classifier
+from mmvmamba.apis.classifiers import build_classifier
 from mmvmamba.apis.task_models import build_from_config
 from mmvmamba.cli.inputs import find_inputs
 from mmvmamba.cli.main import main
