@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -88,7 +89,7 @@ class ImagePass(nn.Module):
 
     def __init__(self, model: nn.Module, only_features: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.only_features = only_features
 
     def forward(self, images: Tensor) -> list:
@@ -105,7 +106,7 @@ class ImagePass(nn.Module):
         return outputs
 
 
-def _run_region_heads(roi_head: nn.Module, features: Sequence[Tensor]) -> list:
+def _run_region_heads(roi_head: Any, features: Sequence[Tensor]) -> list:
     """Runs the heads of boxes and masks, one of each or a cascade of them, on blank regions."""
     outputs = []
     for kind, count in (('bbox', BOXES), ('mask', MASKED_BOXES)):
@@ -120,5 +121,5 @@ def _run_region_heads(roi_head: nn.Module, features: Sequence[Tensor]) -> list:
     return outputs
 
 
-def _as_list(modules: nn.Module) -> list[nn.Module]:
+def _as_list(modules: nn.Module) -> list[Any]:
     return list(modules) if isinstance(modules, nn.ModuleList) else [modules]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmvmamba.visualization.charts import Series, new_figure, save
+from mmvmamba.models.backbones.base import backbone_of
+from mmvmamba.visualization.charts import new_figure, save
 from mmvmamba.visualization.heatmaps import (
     class_activation,
     draw_heat,
@@ -43,7 +45,7 @@ def prepare_image(image: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray
         The resized image and the tensor, ``(1, 3, H, W)``.
     """
     small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
-    values = (small.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    values = (small.astype(np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return small, torch.from_numpy(values).permute(2, 0, 1)[None]
 
 
@@ -79,12 +81,12 @@ def draw_inside(
 
 def _scan(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
     # The last map is the smallest: its arrows can be seen.
-    last = record_scans(model.backbone, tensor)[-1]
+    last = record_scans(backbone_of(model), tensor)[-1]
     return draw_paths(last.paths, last.grid)
 
 
 def _decay(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
-    scan = record_scans(model.backbone, tensor)[0]
+    scan = record_scans(backbone_of(model), tensor)[0]
     token = _token(scan.grid, place)
     pictures = {'image': _mark(image, place)}
     for i, heat in enumerate(scan.decay(token)):
@@ -97,7 +99,7 @@ def _attention(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple
     if not hasattr(model, 'head'):
         raise ValueError('attention is shown of classifiers, whose windows hold the whole map')
     pictures = {'image': _mark(image, place)}
-    for item in record_attention(model.backbone, tensor)[-6:]:
+    for item in record_attention(backbone_of(model), tensor)[-6:]:
         count = item.weights.shape[-1]
         side = int(count**0.5)
         # A class token, the first or the last one, is not shown.
@@ -115,7 +117,7 @@ def _cam(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> n
     return row_of_pictures({'image': image, name: draw_heat(image, heat)})
 
 
-def _features(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
+def _features(model: Any, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
     with torch.no_grad():
         maps = model.extract_feat(tensor)
         if len(maps) == 1 or maps[0].dim() < 4:
@@ -130,7 +132,7 @@ def _features(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple)
 def _field(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, *tensor.shape[1:], generator=generator)
-    field = receptive_field(model.backbone, images)
+    field = receptive_field(backbone_of(model), images)
     # Most of it is small: a logarithm shows how far it reaches.
     heat = np.log1p(field / max(field.mean(), 1e-12))
     black = np.zeros_like(image)
@@ -176,7 +178,7 @@ def draw_curves(logs: Sequence[str | Path], path: str | Path) -> list[str]:
     Raises:
         ValueError: A log is missing, empty or torn.
     """
-    lines: dict[str, Series] = {}
+    lines: dict[str, dict[str, tuple[list, list]]] = {}
     for log in logs:
         for name, points in _read_log(Path(log)).items():
             lines.setdefault(name, {})[_run_name(Path(log))] = points

@@ -167,8 +167,10 @@ def time_model(name: str, model: nn.Module, settings: TimingSettings) -> Timing:
 def _prepared(model: nn.Module, settings: TimingSettings) -> nn.Module:
     model = model.train(settings.train).to(settings.device)
     if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return torch.compile(model) if settings.compiled else model
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.compiled:
+        model.compile()
+    return model
 
 
 @contextmanager

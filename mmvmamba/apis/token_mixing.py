@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from mmengine.config import Config
 
+from mmvmamba.models.backbones.base import backbone_of
+
 from .bare_models import build_bare, default_shape
 
 __all__ = ['TokenMixing', 'stage_mixing']
@@ -81,7 +83,7 @@ def stage_mixing(
     Raises:
         ValueError: The model does not take such an image.
     """
-    backbone = build_bare(config, 'meta').backbone
+    backbone = backbone_of(build_bare(config, 'meta'))
     height, width = shape or default_shape(config)
     images = torch.empty(1, 3, height, width, device='meta')
     with torch.no_grad():

@@ -1,11 +1,14 @@
 """Maps over an image: what a class depends on, what a token sees, what is in the features."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmvmamba.models.backbones.base import BaseBackbone, backbone_of
 
 from .panels import side_by_side
 
@@ -79,7 +82,7 @@ def _square(centre: tuple[int, int], half: int) -> tuple[tuple[int, int], tuple[
     return (x - half, y - half), (x + half, y + half)
 
 
-def receptive_field(backbone: nn.Module, images: Tensor, stage: int = -1) -> np.ndarray:
+def receptive_field(backbone: BaseBackbone, images: Tensor, stage: int = -1) -> np.ndarray:
     """The effective receptive field: how much the middle of a map depends on each pixel.
 
     Args:
@@ -98,7 +101,7 @@ def receptive_field(backbone: nn.Module, images: Tensor, stage: int = -1) -> np.
     return gradient.abs().mean(dim=(0, 1)).numpy()
 
 
-def class_activation(model: nn.Module, image: Tensor, label: int | None = None) -> tuple:
+def class_activation(model: Any, image: Tensor, label: int | None = None) -> tuple:
     """Where a classifier sees a class: the last map along the gradient of the class's score.
 
     The gradient is that with respect to the pooled vector, as in Grad-CAM.
@@ -111,7 +114,7 @@ def class_activation(model: nn.Module, image: Tensor, label: int | None = None) 
     Returns:
         The map, (h, w), and the class.
     """
-    backbone, neck, head = model.backbone, model.neck, model.head
+    backbone, neck, head = backbone_of(model), model.neck, model.head
     last = len(backbone.stage_channels) - 1
     with torch.no_grad():
         pooled, (features,) = backbone.feature_maps(image, (last,))

@@ -45,7 +45,7 @@ def draw_instances(
     boxes = instances.bboxes
     boxes = (getattr(boxes, 'tensor', boxes).numpy() * factor).round().astype(int)
     labels = instances.labels.tolist()
-    colours = [tuple(int(value) for value in palette[label]) for label in labels]
+    colours = [_colour(palette[label]) for label in labels]
     line = round(2 * picture_scale(picture))
     if 'masks' in instances:
         masks = instances.masks
@@ -61,6 +61,11 @@ def draw_instances(
         ink = ink_on(colours[i])
         label(picture, text, left, top, letter_size(picture), colours[i], ink)
     return picture
+
+
+def _colour(values: Sequence[float]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
 
 
 def _draw_mask(picture: np.ndarray, mask: np.ndarray, colour: Sequence[int], line: int) -> None:
@@ -130,7 +135,7 @@ def _quiet(picture: np.ndarray, opacity: float) -> np.ndarray:
 
 def _draw_edges(picture: np.ndarray, labels: np.ndarray, width: int) -> None:
     """Draws a dark line where one class ends and another begins."""
-    edges = np.zeros(labels.shape, np.uint8)
+    edges: np.ndarray = np.zeros(labels.shape, np.uint8)
     edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edges[1:] |= labels[1:] != labels[:-1]
     if width > 1:

@@ -106,7 +106,7 @@ def _scan(args: Sequence, size: Sequence[int]) -> Scan:
         orders = torch.arange(length)[None]
     # Of the first image or window: (directions, length, channels).
     steps = delta[0].float().expand(len(orders), -1, -1)
-    A, bias = (x if x is None else x.float() for x in (A, bias))
+    bias = None if bias is None else bias.float()
     steps = steps if bias is None else steps + bias.expand(len(orders), -1)[:, None]
     steps = F.softplus(steps) if softplus else steps
     if order_all:
@@ -114,7 +114,7 @@ def _scan(args: Sequence, size: Sequence[int]) -> Scan:
     grid, extra = _grid(length, size)
     if extra is not None:
         orders, steps = _without(orders, steps, extra)
-    return Scan(grid, orders, steps, A.expand(len(orders), -1, -1))
+    return Scan(grid, orders, steps, A.float().expand(len(orders), -1, -1))
 
 
 def _grid(length: int, size: Sequence[int]) -> tuple[tuple[int, int], int | None]:

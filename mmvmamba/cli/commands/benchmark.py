@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         args.batch_size or (),
         only_features=bool(preset and preset.only_features),
     )
-    found = []
+    found: list[Timing] = []
     for timing in timings:
         if not found:
             _print_row(COLUMNS)

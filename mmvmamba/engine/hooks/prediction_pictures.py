@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,7 +89,8 @@ class PredictionPicturesHook(Hook):
     def _picture(
         self, runner: Runner, image: np.ndarray, sample: BaseDataElement, factor: int
     ) -> np.ndarray:
-        meta = self._loader(runner).dataset.metainfo
+        dataset: Any = self._loader(runner).dataset
+        meta = dataset.metainfo
         classes = meta['classes']
         if 'pred_score' in sample:
             return self._classes(image, sample, classes, factor)

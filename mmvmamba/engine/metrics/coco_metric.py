@@ -195,8 +195,8 @@ class CocoMetric(BaseMetric):
         values = dict(
             zip(FIGURES, twelve_figures(counts, self.iou_thrs, self.proposal_nums), strict=True)
         )
-        rows = [('figure', metric), *((name, _text(v)) for name, v in values.items())]
-        _log_table(rows, extra=LOG_ONLY)
+        table = [('figure', metric), *((name, _text(v)) for name, v in values.items())]
+        _log_table(table, extra=LOG_ONLY)
         wanted = self.metric_items or (FIGURES[6:] if metric == 'proposal' else FIGURES[:6])
         start = '' if metric == 'proposal' else f'{metric}_'
         figures = {f'{start}{name}': round(float(values[name]), 3) for name in wanted}

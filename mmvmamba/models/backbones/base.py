@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
@@ -15,7 +15,14 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvmamba.registry import WEIGHT_INITIALIZERS
 
-__all__ = ['FITTED', 'BaseBackbone', 'check_images', 'resolve_arch', 'resolve_out_indices']
+__all__ = [
+    'FITTED',
+    'BaseBackbone',
+    'backbone_of',
+    'check_images',
+    'resolve_arch',
+    'resolve_out_indices',
+]
 
 Context = AbstractContextManager[None]
 
@@ -292,3 +299,8 @@ class BaseBackbone(BaseModule):
             member.requires_grad_(False)
             if isinstance(member, nn.Module):
                 member.eval()
+
+
+def backbone_of(model: nn.Module) -> BaseBackbone:
+    """The backbone of a classifier, detector or segmentor, one of ours."""
+    return cast(BaseBackbone, model.backbone)
