@@ -42,13 +42,13 @@ def load_pretrained(
         description = read_config_json(path / CONFIG_NAME)
         name = _name_in_repository(repo)
         description = replace(description, name=name) if name else description
-        model = _load_described(description, path, num_classes, backbone_overrides)
+        model: Any = _load_described(description, path, num_classes, backbone_overrides)
         model.is_official = name is not None
         return model
     if path.is_dir():
         path = _only_file(path)
     name = _name_of_file(path)
-    model: Any = build_named_model(name, path, num_classes, None, backbone_overrides or {})
+    model = build_named_model(name, path, num_classes, None, backbone_overrides or {})
     model.is_official = repo is not None and name in _files_of(repo).values()
     return model
 

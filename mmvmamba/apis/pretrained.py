@@ -137,7 +137,8 @@ class PretrainedModel(ModelHubMixin):
 def as_pretrained(model: Any) -> Any:
     """Gives a model of a toolbox the methods of ``PretrainedModel``; returns the same model."""
     if not isinstance(model, PretrainedModel):
-        model.__class__ = _pretrained_class(type(model))
+        toolbox_class: Any = type(model)
+        model.__class__ = _pretrained_class(toolbox_class)
     model.model_name = getattr(model, 'model_name', None)
     model.is_official = getattr(model, 'is_official', False)
     return model

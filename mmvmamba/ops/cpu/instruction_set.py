@@ -3,6 +3,7 @@
 import os
 import platform
 from functools import lru_cache
+from typing import Any
 
 __all__ = ['PART_LANES', 'VARIABLE', 'instruction_set', 'part_lanes']
 
@@ -19,7 +20,10 @@ def instruction_set() -> str:
     ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, with which numba compiles for another CPU, count.
     """
     from llvmlite import binding
-    from numba.core import config
+    from numba.core import config as numba_config
+
+    # Attributes that numba reads from the environment, which its annotations lack.
+    config: Any = numba_config
 
     if config.CPU_FEATURES is not None or config.CPU_NAME == 'generic':
         text = config.CPU_FEATURES or ''
