@@ -10,6 +10,7 @@ from mmvmamba.engine.launch import init_dist, is_first_process
 from mmvmamba.engine.run_errors import RunError
 
 from .configs import load_config, task_of
+from .data_folder import write_config
 from .dataset_checks import check_pairs
 from .errors import UserError, user_errors
 from .evaluation import fit_topk
@@ -82,6 +83,8 @@ def train(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     with user_errors(args.debug):
+        if args.data is not None:
+            args.config = write_config(args)
         cfg = merge_args(load_config(args.config, args.cfg_options), args)
         if args.resume or cfg.get('resume'):
             set_resume(cfg, args.resume or cfg.get('load_from') or 'auto')

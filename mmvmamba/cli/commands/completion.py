@@ -4,7 +4,7 @@ import argparse
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'print what makes a shell complete commands, options, models and files'
+SUMMARY = 'print what makes a shell complete what you type'
 EXAMPLE = """mmvmamba completion bash > ~/.local/share/bash-completion/completions/mmvmamba
   mmvmamba completion zsh > ~/.zfunc/_mmvmamba  # a folder of $fpath"""
 

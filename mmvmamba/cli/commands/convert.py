@@ -5,7 +5,7 @@ from pathlib import Path
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'convert a checkpoint of any supported project to a clean one in our layout'
+SUMMARY = 'convert a checkpoint of any supported project to our layout'
 EXAMPLE = 'mmvmamba convert hf://hustvl/Vim-tiny-midclstok/vim_t_midclstok_76p1acc.pth vim_tiny.pth'
 
 

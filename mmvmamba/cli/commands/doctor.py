@@ -4,7 +4,7 @@ import argparse
 
 __all__ = ['EXAMPLE', 'NEEDS_STACK', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'compare every backend of every operator that can run here with the reference'
+SUMMARY = 'compare every backend of the operators with the reference'
 EXAMPLE = 'mmvmamba doctor'
 
 # Operators know torch alone.

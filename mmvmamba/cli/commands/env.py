@@ -4,7 +4,7 @@ import argparse
 
 __all__ = ['EXAMPLE', 'NEEDS_STACK', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'print versions, devices and what is in use, as a bug report should have it'
+SUMMARY = 'print what a bug report should have: versions, devices'
 EXAMPLE = 'mmvmamba env'
 
 # It says what is missing.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'show all that is known of a model: figures, weights, licence, config, paper'
+SUMMARY = 'show all that is known of a model'
 EXAMPLE = 'mmvmamba info vim_tiny'
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'list the models: task, parameters, published figure, official weights'
+SUMMARY = 'list the models with their figures and weights'
 EXAMPLE = "mmvmamba list 'vim*' --task segmentation"
 
 TASKS = ('classification', 'detection', 'segmentation')

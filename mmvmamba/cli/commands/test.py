@@ -7,7 +7,7 @@ from mmvmamba.cli.errors import UserError
 
 __all__ = ['BAD_INPUT', 'EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'test a checkpoint on the test data of its config and print a table of the metrics'
+SUMMARY = 'test a checkpoint on the test data of its config'
 EXAMPLE = 'mmvmamba test configs/det/l1_maskrcnn_1x.py l1.pth --eval bbox'
 
 # Once the test runs, a ValueError is a bug and keeps its traceback.

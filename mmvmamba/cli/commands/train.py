@@ -2,12 +2,14 @@
 
 import argparse
 
-from mmvmamba.cli.arguments import add_cfg_options, add_launcher, add_verbose, count
+from mmvmamba.cli.arguments import add_cfg_options, add_launcher, add_verbose, count, positive
+from mmvmamba.cli.errors import UserError
 
 __all__ = ['BAD_INPUT', 'EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
 SUMMARY = 'train a classifier, detector or segmentor from its config'
-EXAMPLE = 'mmvmamba train configs/toy/det_plain_mamba_maskrcnn.py --seed 0'
+EXAMPLE = """mmvmamba train configs/toy/det_plain_mamba_maskrcnn.py --seed 0
+  mmvmamba train --data my_photos --model mambaout_femto"""
 
 # Those of mmvmamba.cli.trackers.
 TRACKERS = ('tensorboard', 'mlflow', 'wandb')
@@ -18,7 +20,16 @@ BAD_INPUT = ()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the config, where to begin and what to change."""
-    parser.add_argument('config', help='config file; the task is read off it')
+    parser.add_argument('config', nargs='?', help='config file; the task is read off it')
+    own = parser.add_argument_group('on your own images, without a config')
+    own.add_argument('--data', metavar='DIR', help='DIR/{train,val}/CLASS/*.jpg')
+    own.add_argument('--model', metavar='NAME', help='a classifier of mmvmamba list')
+    own.add_argument(
+        '--weights', metavar='W', help='where to begin; none for random (default: the official)'
+    )
+    own.add_argument(
+        '--epochs', type=positive, default=30, metavar='N', help='how long (default: 30)'
+    )
     parser.add_argument(
         '--work-dir', metavar='DIR', help='logs and checkpoints (default: work_dirs/<config name>)'
     )
@@ -27,18 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='auto',
         metavar='CKPT',
-        help='go on from CKPT, or without CKPT from the latest checkpoint of the work dir, if any',
+        help='go on from CKPT, or from the latest of the work dir',
     )
     parser.add_argument(
         '--allow-partial',
         action='store_true',
-        help='load what fits of the checkpoint that load_from names, and list what does not',
+        help='load what fits of load_from, and list what does not',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU only)')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the real batch size over the one it was set for',
+        help='scale the learning rate by the real batch size',
     )
     add_cfg_options(parser, 'train_dataloader.batch_size=4')
     parser.add_argument('--seed', type=int, help='random seed (default: a random one, logged)')
@@ -65,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains; everything that can be refused is refused before the work dir is made."""
+    if args.data is None:
+        if args.config is None:
+            raise UserError('give a config, or --data DIR and --model NAME')
+        if args.model or args.weights:
+            raise UserError('--model and --weights go together with --data DIR')
+    elif args.config is not None or args.model is None:
+        raise UserError('--data DIR needs --model NAME and no config')
     from mmvmamba.cli.train_run import train
 
     train(args)
