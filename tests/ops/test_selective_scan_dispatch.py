@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mmvmamba.ops.cpu import threads as team_of_threads
 from mmvmamba.ops.selective_scan import (
     available_backends,
     dispatch,
@@ -201,8 +202,8 @@ def test_threads_change_nothing(team, threads, monkeypatch):
         expected = results()
         torch.set_num_threads(threads)
         if team == 'pool':
-            monkeypatch.setattr(numba_backend, '_openmp', lambda: None)
-        elif numba_backend._openmp() is None:
+            monkeypatch.setattr(team_of_threads, '_openmp', lambda: None)
+        elif team_of_threads._openmp() is None:
             pytest.skip('this build of torch has no OpenMP')
         assert all(map(torch.equal, results(), expected))
     finally:

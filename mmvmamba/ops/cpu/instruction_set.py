@@ -25,8 +25,10 @@ def instruction_set() -> str:
     # Attributes that numba reads from the environment, which its annotations lack.
     config: Any = numba_config
 
-    if config.CPU_FEATURES is not None or config.CPU_NAME == 'generic':
-        text = config.CPU_FEATURES or ''
+    # numba sets these as it reads the environment, where mypy does not see them.
+    name, text = config.CPU_NAME, config.CPU_FEATURES  # type: ignore[attr-defined]
+    if text is not None or name == 'generic':
+        text = text or ''
         features = {feature[1:] for feature in text.split(',') if feature.startswith('+')}
     else:
         features = {name for name, present in binding.get_host_cpu_features().items() if present}
