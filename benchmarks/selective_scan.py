@@ -6,9 +6,13 @@ Run it on a machine that does nothing else, with green tests:
 """
 
 import argparse
+import ctypes
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from common import processor
@@ -40,10 +44,49 @@ def main() -> None:
         f'backends {", ".join(backends)}; '
         f'medians of {args.repeats} runs, {"processor" if args.cpu_time else "wall"} time.\n'
     )
+    if args.c is not None:
+        beside_c(args.repeats, args.cpu_time, args.c)
+        return
     single_direction(args.repeats, args.cpu_time)
     four_directions(args.repeats, args.cpu_time)
     if args.model:
         plain_mamba(args.repeats)
+
+
+def beside_c(repeats: int, cpu_time: bool, flags: str) -> None:
+    """The forward pass on one thread in turns with the same scan as a plain loop in C."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, 'scan_loop.so')
+        source = Path(__file__).with_name('scan_loop.c')
+        command = ['cc', '-O3', *flags.split(), '-shared', '-fPIC', source, '-o', library]
+        subprocess.run(command, check=True)
+        loop = ctypes.CDLL(str(library)).scan
+        print(f'C: cc -O3 {flags}; ns per element, one thread; best in brackets.\n')
+        print('| batch, length, dim, state | ours | C | ours / C |\n|---|---|---|---|')
+        for shape in [(4, 196, 384, 16), (4, 1024, 192, 1), (8, 49, 160, 8)]:
+            inputs, _ = make_inputs(*shape)
+            A = (inputs['A'] * 1.4426950408889634).t().contiguous()
+
+            def run_c(inputs: dict = inputs, A: torch.Tensor = A, shape: tuple = shape):
+                out = torch.empty_like(inputs['u'])
+                arrays = {**inputs, 'A': A, 'out': out}
+                names = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias', 'out')
+                pointers = [ctypes.c_void_p(arrays[name].data_ptr()) for name in names]
+                loop(*map(ctypes.c_long, shape), *pointers)
+                return out
+
+            def run_ours(inputs: dict = inputs):
+                return selective_scan(
+                    **inputs, delta_softplus=True, channels_last=True, backend='numba'
+                )
+
+            torch.testing.assert_close(run_c(), run_ours(), rtol=1e-4, atol=1e-4)
+            times = timed([run_ours, run_c], [repeats, repeats], cpu_time)
+            scale = 1e6 / (shape[0] * shape[1] * shape[2] * shape[3])
+            cells = [f'{middle * scale:.3f} ({best * scale:.3f})' for middle, best in times]
+            ratio = times[0][0] / times[1][0]
+            print(f'| {", ".join(map(str, shape))} | {" | ".join(cells)} | {ratio:.2f} |')
 
 
 def single_direction(repeats: int, cpu_time: bool) -> None:
@@ -208,6 +251,13 @@ def parse_args() -> argparse.Namespace:
         '--cpu-time',
         action='store_true',
         help='count processor time instead: for one thread on a machine that does other work',
+    )
+    parser.add_argument(
+        '--c',
+        metavar='FLAGS',
+        nargs='?',
+        const='-march=native -fno-trapping-math',
+        help='compare with a loop in C compiled with these flags instead (default: %(const)s)',
     )
     parser.add_argument('--model', action='store_true', help='profile PlainMamba-L1 too')
     return parser.parse_args()
