@@ -122,3 +122,55 @@ def test_geometry_of_other_names_is_refused():
     none = x.new_empty(0)
     with pytest.raises(TypeError, match='kernel_h'):
         mmcv_ops.deform_conv_forward(x, weight, offset, none, none, none, kernel_h=2)
+
+
+@pytest.mark.parametrize('modulated', [False, True])
+def test_samples_on_the_border_have_no_gradient(modulated):
+    """A whole step to the outside: the derivative is not defined, and mmcv's operator gives 0."""
+    x = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
+    weight = torch.ones(1, 1, 1, 1)
+    for axis in range(2):
+        offset = torch.zeros(1, 2, 3, 3)
+        offset[0, axis] = -1
+        offset.requires_grad_()
+        if modulated:
+            mask = torch.ones(1, 1, 3, 3)
+            out = modulated_deform_conv2d(x, offset, mask, weight, None, 1, 0, 1, 1, 1)
+        else:
+            out = deform_conv2d(x, offset, weight, 1, 0, 1, 1, 1)
+        out.sum().backward()
+        first, others = offset.grad[0].split([1, 2], dim=1 + axis)
+        assert not first.any()
+        assert (others[axis] == (3 if axis == 0 else 1)).all()
+
+
+def test_larger_offsets_are_read_by_the_size_of_the_output():
+    """As DyHead has it: offsets of one level for the convolution of the next, with a stride."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*s, generator=generator) for s in ((2, 3, 6, 6), (4, 3, 3, 3)))
+    offset, mask = (torch.randn(2, c, 6, 6, generator=generator) for c in (18, 9))
+    offset.requires_grad_()
+    mask.requires_grad_()
+    out = modulated_deform_conv2d(x, offset, mask, weight, None, 2, 1, 1, 1, 1)
+    read = [
+        field.detach().flatten(1)[:, : c * 9].reshape(2, c, 3, 3).requires_grad_()
+        for field, c in ((offset, 18), (mask, 9))
+    ]
+    expected = modulated_deform_conv2d(x, *read, weight, None, 2, 1, 1, 1, 1)
+    assert torch.equal(out, expected)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    for got, want in zip((offset, mask), read, strict=True):
+        flat, count = got.grad.flatten(1), want[0].numel()
+        assert torch.equal(flat[:, :count], want.grad.flatten(1))
+        assert not flat[:, count:].any()
+
+
+def test_offsets_smaller_than_the_output_are_refused():
+    x, weight = torch.ones(1, 1, 6, 6), torch.ones(1, 1, 1, 1)
+    with pytest.raises(
+        ValueError, match=r'at least as large as the output, \(6, 6\), got \(3, 3\)'
+    ):
+        modulated_deform_conv2d(
+            x, torch.zeros(1, 2, 3, 3), torch.ones(1, 1, 3, 3), weight, None, 1, 0, 1, 1, 1
+        )

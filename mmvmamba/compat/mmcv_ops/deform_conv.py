@@ -156,6 +156,7 @@ def modulated_deform_conv_forward(
     """
     sizes = ModulatedGeometry(**geometry)
     bias = bias if sizes.with_bias else input.new_zeros(len(weight))
+    offset, mask = (_as_read(field, output.shape[2:]) for field in (offset, mask))
     output.copy_(
         torch.ops.torchvision.deform_conv2d(
             input, weight, offset, mask, bias, *sizes.arguments(), True
@@ -182,13 +183,17 @@ def modulated_deform_conv_backward(
     """Fill the five gradients; the other arguments are those of the forward."""
     sizes = ModulatedGeometry(**geometry)
     full_bias = bias if sizes.with_bias else input.new_zeros(len(weight))
+    offset, mask = (_as_read(field, grad_output.shape[2:]) for field in (offset, mask))
     grads = torch.ops.torchvision._deform_conv2d_backward(
         grad_output, input, weight, offset, mask, full_bias, *sizes.arguments(), True
     )
-    outputs = (grad_input, grad_weight, grad_offset, grad_mask, grad_bias)
-    for output, grad in zip(outputs, grads, strict=True):
-        if output is not grad_bias or sizes.with_bias:
-            output.copy_(grad)
+    _forget_border(grads[2], offset, input, weight, sizes.arguments())
+    for output, grad in zip((grad_input, grad_weight), grads[:2], strict=True):
+        output.copy_(grad)
+    for output, grad in zip((grad_offset, grad_mask), grads[2:4], strict=True):
+        output.zero_().flatten(1)[:, : grad.shape[1:].numel()] = grad.flatten(1)
+    if sizes.with_bias:
+        grad_bias.copy_(grads[4])
 
 
 def _plain_gradients(
@@ -196,9 +201,49 @@ def _plain_gradients(
 ) -> tuple[Tensor, ...]:
     """Gradients of input, weight and offset, followed by those of nothing."""
     mask, bias = _no_mask_and_bias(input, weight)
-    return torch.ops.torchvision._deform_conv2d_backward(
+    grads = torch.ops.torchvision._deform_conv2d_backward(
         grad_output, input, weight, offset, mask, bias, *geometry.arguments(), False
     )
+    _forget_border(grads[2], offset, input, weight, geometry.arguments())
+    return grads
+
+
+def _as_read(field: Tensor, size: torch.Size) -> Tensor:
+    """The part of a map of offsets or factors that the compiled operator reads.
+
+    It steps through the memory of each image by the size of the output. DyHead hands it maps of a
+    larger level, of which it so reads the beginning.
+    """
+    if field.shape[2:] == size:
+        return field
+    count = field.shape[1] * size.numel()
+    if field.shape[1:].numel() < count:
+        raise ValueError(
+            f'offsets and masks must be at least as large as the output, {tuple(size)}, got '
+            f'{tuple(field.shape[2:])}'
+        )
+    return field.flatten(1)[:, :count].reshape(len(field), field.shape[1], *size)
+
+
+def _forget_border(
+    grad_offset: Tensor, offset: Tensor, input: Tensor, weight: Tensor, arguments: tuple[int, ...]
+) -> None:
+    """Sets gradients to zero, in place, where a sample falls on -1 exactly.
+
+    The derivative has a step there. mmcv's operator counts such a sample as outside of the image,
+    torchvision's as within.
+    """
+    kernel, size = weight.shape[2:], offset.shape[2:]
+    on_border = torch.zeros_like(offset[:, ::2], dtype=torch.bool)
+    for axis in range(2):
+        stride, padding, dilation = arguments[axis], arguments[2 + axis], arguments[4 + axis]
+        start = torch.arange(size[axis], device=offset.device) * stride - padding
+        start = start[:, None] if axis == 0 else start[None]
+        step = torch.arange(kernel[axis], device=offset.device) * dilation
+        step = step[:, None] if axis == 0 else step[None]
+        step = step.expand(*kernel).flatten().repeat(offset.shape[1] // 2 // kernel.numel())
+        on_border |= start + step[:, None, None] + offset[:, axis::2] == -1
+    grad_offset.masked_fill_(on_border.repeat_interleave(2, dim=1), 0)
 
 
 def _no_mask_and_bias(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
