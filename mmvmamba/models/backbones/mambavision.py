@@ -24,11 +24,12 @@ from mmvmamba.layers import (
     layer_scale_parameter,
     resolve_dt_rank,
 )
+from mmvmamba.layers.aligned_projection import project_parts
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
-from .mambavision_convs import ConvBlock, Downsample, PatchEmbed
+from .mambavision_convs import ConvBlock, Downsample, PatchEmbed, convolve_tokens
 from .mambavision_windows import window_partition, window_reverse
 
 __all__ = ['MambaVision']
@@ -79,7 +80,7 @@ class MambaVisionMixer(nn.Module):
         # (W, L, C). The window is one row of tokens: the convolution and the scan run on from each
         # line to the next.
         x, z = self._convolve(self.in_proj(x)).chunk(2, dim=-1)
-        dt, B, C = self.x_proj(x).split(self.split, dim=-1)
+        dt, B, C = project_parts(x, self.x_proj, self.split)
         # The bias enters twice, here and in the scan: the released weights were trained so.
         delta = self.dt_proj(dt)
         y = selective_scan(
@@ -98,8 +99,7 @@ class MambaVisionMixer(nn.Module):
     def _convolve(self, xz: Tensor) -> Tensor:
         """Both depthwise convolutions and their SiLU in one go."""
         weight = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight])
-        xz = F.conv1d(xz.transpose(1, 2), weight, padding='same', groups=len(weight))
-        return F.silu(xz).transpose(1, 2)
+        return F.silu(convolve_tokens(xz, weight))
 
 
 class Block(nn.Module):

@@ -1,10 +1,11 @@
 """The convolutions of MambaVision: stem, down-sampling and the block of its first stages."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import drop_path, layer_scale_parameter
 
-__all__ = ['ConvBlock', 'Downsample', 'PatchEmbed']
+__all__ = ['ConvBlock', 'Downsample', 'PatchEmbed', 'convolve_tokens']
 
 
 class PatchEmbed(nn.Module):
@@ -65,3 +66,21 @@ class ConvBlock(nn.Module):
         if self.gamma is not None:
             y = y * self.gamma[:, None, None]
         return x + self.drop_path(y)
+
+
+def convolve_tokens(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolves each channel of ``(W, L, C)`` along the tokens, which stay as many.
+
+    On a GPU as an image of height 1, whose memory is channels-last already: the scan that follows
+    reads whole vectors of channels.
+    """
+    x = x.transpose(1, 2)
+    if x.device.type != 'cuda':
+        return F.conv1d(x, weight, padding='same', groups=len(weight)).transpose(1, 2)
+    return convolve_row(x, weight).transpose(1, 2)
+
+
+def convolve_row(x: Tensor, weight: Tensor) -> Tensor:
+    """``conv1d`` with padding 'same' and a group for each channel, as a convolution of images."""
+    rows = F.conv2d(x.unsqueeze(2), weight.unsqueeze(2), padding='same', groups=len(weight))
+    return rows.squeeze(2)

@@ -22,6 +22,7 @@ from mmvmamba.layers import (
     resize_position_grid,
     resolve_dt_rank,
 )
+from mmvmamba.layers.aligned_projection import project_parts
 from mmvmamba.ops.scan_order import snake_orders
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.registry import MODELS
@@ -126,7 +127,8 @@ class PlainMambaMixer(nn.Module):
         x = x.unflatten(1, grid).permute(0, 3, 1, 2)  # (N, E, h, w)
         u = F.silu(self.conv2d(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, L, E)
 
-        dt, B, C = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        sizes = (self.dt_rank, self.d_state, self.d_state)
+        dt, B, C = project_parts(u, self.x_proj, sizes)
         orders, moves = snake_orders(*grid, x.device)
         y = selective_scan(
             u,

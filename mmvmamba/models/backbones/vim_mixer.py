@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvmamba.layers.aligned_projection import aligned_weight, split_aligned
 from mmvmamba.layers.layer_scale import layer_scale_parameter
 from mmvmamba.layers.read_linear import ReadLinear
 from mmvmamba.layers.ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
@@ -132,7 +133,8 @@ class BidirectionalMamba(nn.Module):
             causal_conv1d(x, conv.weight, conv.bias, i == 1) for i, conv in enumerate(convs)
         ]
         u = F.silu(torch.stack(convolved))  # (P, N, L, E)
-        dt, B, C = project(u, x_projs).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        dt, B, C = split_projection(u, x_projs, sizes)
         dt_bias = at_least_float32(torch.stack([proj.bias for proj in dt_projs]))
         y = selective_scan(
             u.transpose(0, 1),
@@ -158,6 +160,16 @@ def project(x: Tensor, projections: Sequence[nn.Linear]) -> Tensor:
     """Each of P sequences ``(P, N, L, in)`` through its own projection, without the bias."""
     weights = torch.stack([projection.weight for projection in projections])
     return torch.einsum('pnli,poi->pnlo', x, weights)
+
+
+def split_projection(
+    x: Tensor, projections: Sequence[nn.Linear], sizes: Sequence[int]
+) -> list[Tensor]:
+    """As ``project``, split into parts, which on a GPU lie as ``project_parts`` has them."""
+    if x.device.type != 'cuda':
+        return list(project(x, projections).split(list(sizes), dim=-1))
+    weights = torch.stack([projection.weight for projection in projections])
+    return split_aligned(torch.einsum('pnli,poi->pnlo', x, aligned_weight(weights, sizes)), sizes)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
 """The ``triton`` backend: CUDA and ROCm, and the CPU under Triton's interpreter (for tests)."""
 
+import os
 from collections.abc import Callable
 from importlib import import_module
+from itertools import pairwise
+from statistics import median
 from types import ModuleType
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +23,17 @@ LARGEST_STATE = 256
 # ones make more programs.
 FORWARD_CONFIGS = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
 BACKWARD_CONFIGS = ((256, 4, 1), (128, 4, 1), (512, 4, 2))
+# What is taken where nothing may be timed: by kernel, and whether the programs of the first config
+# fill the device (or scan several directions each). Predicted for Hopper
+# (docs/benchmarks/gpu_static.md), used on every generation.
+SHIPPED = {
+    ('forward', True): (256, 8, 1),
+    ('forward', False): (128, 8, 1),
+    ('backward', True): (256, 4, 1),
+    ('backward', False): (256, 4, 1),
+}
+# 0: nothing is timed.
+TUNE_VARIABLE = 'MMVMAMBA_TUNE'
 # Programs of one warp for each multiprocessor: with fewer, long sequences are cut into segments.
 WARPS_PER_PROCESSOR = 8
 SEGMENT_STEPS = 64
@@ -156,6 +170,7 @@ class _Plan(NamedTuple):
     segments: int
     segment_length: int
     units: int  # programs of one channel block
+    blocks: int  # blocks of channels in a unit, as wide as the first config has them
     warps: int  # warps that fill the device
 
 
@@ -170,7 +185,8 @@ def _plan(args: ScanArgs, rows: int, multiple: int) -> _Plan:
     segment_length = -(-args.length // min(wanted, -(-args.length // multiple)))
     segment_length = -(-segment_length // multiple) * multiple
     segments = -(-args.length // segment_length)
-    return _Plan(groups, group_dim, segments, segment_length, rows * groups * segments, warps)
+    units = rows * groups * segments
+    return _Plan(groups, group_dim, segments, segment_length, units, blocks, warps)
 
 
 def _carry(
@@ -234,28 +250,50 @@ def _run_tuned(
 ) -> Result:
     """Launches with the fastest of the configs for inputs of this kind; returns what that returns.
 
-    Sums over channels follow the block width, so nothing is timed, and the first config taken,
-    where torch is told to be deterministic, and where there is nothing to time.
+    Nothing is timed where that would do harm: sums over channels follow the block width, so that
+    they would differ from run to run (torch told to be deterministic) or from process to process
+    (distributed training), and a graph that is being captured would hold what is timed. There a
+    config that was timed before serves (in a graph alone), or that of the shipped table.
     """
-    if (
-        args.u.device.type != 'cuda'
-        or torch.are_deterministic_algorithms_enabled()
-        or torch.cuda.is_current_stream_capturing()
-    ):
+    device = args.u.device
+    if device.type != 'cuda' or torch.are_deterministic_algorithms_enabled():
         return launch(*configs[0])
     # Sizes by powers of two: images of many sizes must not tune again and again.
     sizes = (args.length.bit_length(), plan.units.bit_length(), plan.group_dim, args.state)
-    kind = (args.u.device, args.u.dtype, args.orders is None, args.order_all, variant)
+    kind = (device, args.u.dtype, args.orders is None, args.order_all, variant)
     key = (kernel, *kind, *sizes, args.u.stride(-1) == 1)
+    if not _may_tune():
+        return launch(*_shipped(kernel, plan, variant))
     if key not in _tuned:
-        do_bench = import_module('triton.testing').do_bench
-        _tuned[key] = min(
-            configs,
-            key=lambda config: do_bench(
-                lambda: launch(*config), warmup=5, rep=20, return_mode='median'
-            ),
-        )
+        if torch.cuda.is_current_stream_capturing():
+            return launch(*_shipped(kernel, plan, variant))
+        _tuned[key] = min(configs, key=lambda config: _milliseconds(lambda: launch(*config)))
     return launch(*_tuned[key])
+
+
+def _may_tune() -> bool:
+    if os.environ.get(TUNE_VARIABLE, '1') == '0':
+        return False
+    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not (is_distributed and torch.distributed.get_world_size() > 1)
+
+
+def _shipped(kernel: str, plan: _Plan, variant: int) -> tuple[int, int, int]:
+    """The config of the table for a GPU that the programs fill, or do not."""
+    return SHIPPED[kernel, variant > 1 or plan.units * plan.blocks >= plan.warps]
+
+
+def _milliseconds(run: Callable[[], object], warmup: int = 3, repeats: int = 10) -> float:
+    """The median of a few runs. Allocates nothing but what the runs do."""
+    for _ in range(warmup):
+        run()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+    events[0].record()
+    for event in events[1:]:
+        run()
+        event.record()
+    events[-1].synchronize()
+    return median(x.elapsed_time(y) for x, y in pairwise(events))
 
 
 def _strides(args: ScanArgs) -> tuple[int, ...]:

@@ -38,7 +38,11 @@ __all__ = [
 ]
 
 
-@triton.jit
+# What follows the size of an image: no variant of a kernel for what happens to be a multiple of 16.
+SIZES = ['batch', 'length', 'segments', 'segment_length', 'chunk_length', 'splits', 'scratch_size']
+
+
+@triton.jit(do_not_specialize=SIZES)
 def selective_scan_fwd_kernel(
     u, delta, A, B, C, D, delta_bias, orders, start_states, out, last_state, checkpoints,
     u_b, u_k, u_t, u_d, delta_b, delta_k, delta_t, delta_d, A_k,
@@ -136,7 +140,7 @@ def selective_scan_fwd_kernel(
         tl.store(last_state + (row * dim + d3) * state + n, states, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def selective_scan_segment_kernel(
     x, delta, A, V, delta_bias, orders, states, sums,
     x_b, x_k, x_t, x_d, delta_b, delta_k, delta_t, delta_d, A_k,
@@ -219,7 +223,7 @@ def selective_scan_segment_kernel(
     tl.store(sums + row * dim + d, tl.sum(total, axis=0), mask=d_in)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def selective_scan_carry_kernel(
     A, states, sums, carried, after, A_k,
     directions, dim, segments, state: tl.constexpr, REVERSE: tl.constexpr, BLOCK: tl.constexpr,
@@ -256,7 +260,7 @@ def selective_scan_carry_kernel(
         total, added = next_total, next_added
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def selective_scan_bwd_kernel(
     u, delta, A, B, C, D, delta_bias, orders, checkpoints, after, grad_out,
     grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, scratch,

@@ -18,6 +18,7 @@ from mmvmamba.models.backbones.mambavision import (
     PatchEmbed,
     TokenStage,
 )
+from mmvmamba.models.backbones.mambavision_convs import convolve_row
 from mmvmamba.models.backbones.mambavision_windows import window_partition, window_reverse
 from mmvmamba.testing import GoldenCase, assert_close, load_filled
 
@@ -384,3 +385,12 @@ def test_batch_norm_may_be_the_output_norm(out_norm):
 def test_bad_arguments_are_named(settings, message):
     with torch.device('meta'), pytest.raises(ValueError, match=message):
         MambaVision(**settings)
+
+
+@pytest.mark.parametrize('taps', [3, 4])
+def test_convolution_of_a_row_is_that_of_its_tokens(taps):
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 9, dtype=torch.float64)
+    weight = torch.randn(6, 1, taps, dtype=torch.float64)
+    want = F.conv1d(x, weight, padding='same', groups=6)
+    assert_close(convolve_row(x, weight), want, 'row')

@@ -1,0 +1,81 @@
+"""Which config a Triton kernel of the scan is launched with; no GPU is needed."""
+
+import pytest
+import torch
+
+from mmvmamba.fake_gpu import fake_gpu
+from mmvmamba.ops.selective_scan import triton as scan
+from mmvmamba.ops.selective_scan.arguments import ScanArgs
+
+CONFIGS = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
+FASTEST = (512, 4, 1)
+
+
+@pytest.fixture(autouse=True)
+def timed(monkeypatch):
+    """What was timed; the second config is the fastest."""
+    calls = []
+
+    def milliseconds(run):
+        calls.append(run())
+        return 1.0 if calls[-1] == FASTEST else 2.0
+
+    monkeypatch.setattr(scan, '_milliseconds', milliseconds)
+    monkeypatch.setattr(scan, '_processors', lambda device: 132)
+    monkeypatch.setattr(scan, '_tuned', {})
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
+    monkeypatch.delenv('MMVMAMBA_TUNE', raising=False)
+    return calls
+
+
+def chosen(batch, length=196, device='cuda'):
+    """The config that a forward pass is launched with."""
+    with fake_gpu():
+        u = torch.empty(batch, 1, length, 384, device=device)
+        matrix = torch.empty(batch, 1, length, 1, 16, device=device)
+        args = ScanArgs(u, u, torch.empty(1, 384, 16, device=device), matrix, matrix)
+        plan = scan._plan(args, batch, 64)
+        return scan._run_tuned('forward', args, plan, 1, CONFIGS, lambda *config: config)
+
+
+def test_the_fastest_is_found_once_for_sizes_alike(timed):
+    assert chosen(128) == chosen(128) == chosen(128, 200) == FASTEST
+    assert timed == list(CONFIGS)
+
+
+def test_a_graph_takes_what_was_tuned_before_and_times_nothing(timed, monkeypatch):
+    chosen(128)
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+    assert chosen(128) == FASTEST
+    assert chosen(4, 1024) == (128, 8, 1)
+    assert len(timed) == len(CONFIGS)
+
+
+@pytest.mark.parametrize('reason', ['variable', 'ranks'])
+def test_the_shipped_table_serves_where_nothing_may_be_timed(timed, monkeypatch, reason):
+    chosen(128)
+    if reason == 'variable':
+        monkeypatch.setenv('MMVMAMBA_TUNE', '0')
+    else:
+        monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+        monkeypatch.setattr(torch.distributed, 'get_world_size', lambda: 2)
+    # Not what this process alone found to be the fastest.
+    assert chosen(128) == (256, 8, 1)
+    assert chosen(4) == (128, 8, 1)
+    assert len(timed) == len(CONFIGS)
+
+
+def test_the_shipped_table_holds_configs_that_tuning_knows():
+    for (kernel, _), config in scan.SHIPPED.items():
+        assert config in (scan.FORWARD_CONFIGS if kernel == 'forward' else scan.BACKWARD_CONFIGS)
+    assert len(scan.SHIPPED) == 4
+
+
+def test_deterministic_runs_and_the_cpu_take_the_first(timed):
+    assert chosen(128, device='cpu') == CONFIGS[0]
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert chosen(128) == CONFIGS[0]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert timed == []
