@@ -1,6 +1,7 @@
 """What the benchmark scripts share; no figure here depends on the machine."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,23 @@ def test_gpu_script_names_what_it_would_run():
     scripts = [word for word in run.stdout.split() if word.endswith('.py')]
     assert scripts
     assert all((BENCHMARKS.parent / script).is_file() for script in scripts)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
+def test_gpu_script_notes_a_failure_and_goes_on(tmp_path):
+    stand_in = tmp_path / 'a python'
+    stand_in.write_text(
+        '#!/bin/sh\ncase "$*" in *gpu_selective_scan*) exit 7;; -c*) exit 0;; esac\necho "ran $*"\n'
+    )
+    stand_in.chmod(0o755)
+    report = tmp_path / 'gpu.md'
+    environment = {**os.environ, 'PYTHON': str(stand_in), 'REPORT': str(report)}
+    run = subprocess.run(
+        ['bash', str(BENCHMARKS / 'gpu.sh')], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 1, run.stderr
+    page = report.read_text()
+    failure = 'not measured: `python benchmarks/gpu_selective_scan.py` ended with exit code 7.'
+    assert failure in page
+    assert 'ran benchmarks/detectors.py --real --device cuda' in page
+    assert page.count('\nran ') == page.count('\n## ') - 1 == 4

@@ -293,7 +293,8 @@ def _milliseconds(run: Callable[[], object], warmup: int = 3, repeats: int = 10)
         run()
         event.record()
     events[-1].synchronize()
-    return median(x.elapsed_time(y) for x, y in pairwise(events))
+    times: list[float] = [x.elapsed_time(y) for x, y in pairwise(events)]
+    return median(times)
 
 
 def _strides(args: ScanArgs) -> tuple[int, ...]:
