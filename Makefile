@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Two figures for one reason: the versions of torch and torchvision that every check here ran on.
 TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help install demo test test-all test-slow test-full test-gpu audit lint typecheck format coverage configs bench clean
+.PHONY: help install demo web test test-all test-slow test-full test-gpu audit lint typecheck format coverage configs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,11 @@ install: $(VENV)/.installed  ## make .venv and install the package with everythi
 
 demo: $(VENV)/.installed  ## train, evaluate and picture a toy Mask R-CNN on a Mamba backbone (minutes)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python demo/toy_demo.py
+
+web: $(VENV)/.installed  ## open a web page with the model that `make demo` trained
+	@test -f work_dirs/toy_demo/last_checkpoint || { echo "run make demo first, which trains the model"; exit 1; }
+	$(PIP) -e '.[web]'
+	$(BIN)/mmvmamba web --model configs/toy/det_plain_mamba_maskrcnn.py --weights "$$(cat work_dirs/toy_demo/last_checkpoint)"
 
 test: $(VENV)/.tested  ## run the fast tests (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not full and not gpu"

@@ -119,11 +119,18 @@ class Predictor:
         self.score_thr = score_thr
 
     def __call__(self, image: np.ndarray) -> tuple[dict, np.ndarray]:
-        sample = self._sample(image).cpu()
-        height, width = image.shape[:2]
-        record = dict(width=width, height=height, **self._record(sample))
+        sample = self.find(image)
         picture = self._picture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), sample)
-        return record, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        return self.record(image, sample), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+
+    def find(self, image: np.ndarray) -> BaseDataElement:
+        """The toolbox's own result."""
+        return self._sample(image).cpu()
+
+    def record(self, image: np.ndarray, sample: BaseDataElement) -> dict:
+        """What is written of a result of ``find``."""
+        height, width = image.shape[:2]
+        return dict(width=width, height=height, **self._record(sample))
 
     def _sample(self, image: np.ndarray) -> BaseDataElement:
         return self.inferencer(image, return_datasamples=True)

@@ -29,6 +29,7 @@ COMMANDS = (
     'flops',
     'benchmark',
     'show',
+    'web',
     'convert',
     'export',
     'data',

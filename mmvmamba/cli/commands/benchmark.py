@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'measure images per second and memory of models, beside others'
+SUMMARY = 'measure speed and memory of models, beside others'
 EXAMPLE = """mmvmamba benchmark vim_tiny mambaout_femto --baseline deit_tiny swin_t
   mmvmamba benchmark --preset vim --device cuda --csv vim.csv --plot vim.png"""
 # Rows are printed as they are measured, so widths are given.

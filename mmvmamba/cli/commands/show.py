@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'draw what goes on inside a model, trainings, the model index, or a data set'
+SUMMARY = 'draw the inside of models, trainings, data, the model index'
 EXAMPLE = """mmvmamba show decay --model vim_tiny --image street.jpg --place 0.3 0.6
   mmvmamba show curves work_dirs/first work_dirs/second
   mmvmamba show browse --model configs/toy/det_vim_maskrcnn.py --limit 8"""

@@ -1,0 +1,193 @@
+"""The page itself, of Gradio."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mmvmamba.apis.inside import INSIDE
+from mmvmamba.apis.models import list_models
+from mmvmamba.cli.errors import UserError
+from mmvmamba.visualization.panels import draw_classes, enlargement
+from mmvmamba.visualization.predictions import OPACITY
+
+from .service import Found, Models, save
+
+__all__ = ['THEME', 'build_page', 'serve']
+
+# No typeface is fetched from elsewhere.
+THEME = gr.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
+INTRO = """# mmvmamba
+Vision-Mamba backbones: classify, detect, segment, and look inside. Without a weights file the
+official one is downloaded where there is one; *Inside* shows a model that is not trained then."""
+KINDS = {
+    'paths of the scans': 'scan',
+    'what the state still has of each token': 'decay',
+    'receptive field': 'field',
+    'class activation': 'cam',
+    'feature maps': 'features',
+    'attention': 'attention',
+}
+
+def build_page(models: Models, examples: list[str], model: str, weights: str) -> gr.Blocks:
+    """Builds the page.
+
+    Args:
+        models: What predicts.
+        examples: Images to click on.
+        model: The one that is chosen at first.
+        weights: Its file; empty for the official one.
+    """
+    with gr.Blocks(title='mmvmamba', analytics_enabled=False) as page:
+        gr.Markdown(INTRO)
+        with gr.Row():
+            choice = gr.Dropdown(
+                list_models(), value=model, label='model: a name, or a config file',
+                allow_custom_value=True, elem_id='model',
+            )  # fmt: skip
+            file = gr.Textbox(weights, label='weights: a file, or nothing', elem_id='weights')
+        image = _Upload(type='filepath', label='image', sources=['upload'], elem_id='upload')
+        gr.Examples(examples, image, label='examples')
+        inputs = [choice, file, image]
+        with gr.Tab('Classify'):
+            _classify(models, inputs)
+        with gr.Tab('Detect'):
+            _detect(models, inputs)
+        with gr.Tab('Segment'):
+            _segment(models, inputs)
+        with gr.Tab('Inside'):
+            _look_inside(models, inputs)
+    return page
+
+class _Upload(gr.Image):
+    """An image whose file is looked at by us: Gradio's own fault is a traceback."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        return payload.path if payload else None
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
+    from gradio.blocks import Block
+
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def _messages(function: Callable) -> Callable:
+    """Shows what is wrong with the input as a message."""
+
+    @functools.wraps(function)
+    def called(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except (UserError, ValueError, OSError, ImportError, KeyError) as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except RuntimeError as error:
+            raise gr.Error(f'the model broke down: {error}', print_exception=False) from None
+
+    return called
+
+def _result(name: str) -> tuple[gr.Image, gr.Files]:
+    picture = gr.Image(label='result', interactive=False, elem_id=f'{name}_result')
+    return picture, gr.Files(label='PNG and JSON', elem_id=f'{name}_files')
+
+def _classify(models: Models, inputs: list) -> None:
+    button = gr.Button('Classify', variant='primary', elem_id='classify')
+    bars = gr.Label(label='the five best classes', num_top_classes=5, elem_id='classes')
+    files = gr.Files(label='PNG and JSON')
+
+    @_messages
+    def run(model: str, weights: str, path: str | None) -> tuple:
+        found = models.find('classes', model, weights, path)
+        best = {item['name']: item['score'] for item in found.record['classes']}
+        picture = draw_classes(
+            found.image, list(best), list(best.values()), enlargement(found.image)
+        )
+        return best, save(picture, found.record)
+
+    button.click(run, inputs, [bars, files])
+
+def _detect(models: Models, inputs: list) -> None:
+    button = gr.Button('Detect', variant='primary', elem_id='detect')
+    with gr.Row():
+        threshold = gr.Slider(0, 1, 0.3, step=0.01, label='score from', elem_id='threshold')
+        names = gr.Dropdown([], multiselect=True, label='only these classes', elem_id='filter')
+    count = gr.Markdown(elem_id='count')
+    picture, files = _result('detect')
+    state = gr.State()
+
+    def draw(found: Found | None, threshold: float, names: list[str]) -> tuple:
+        if found is None:
+            return None, None, ''
+        drawn, number = found.draw_objects(threshold, names)
+        total = len(found.record['instances'])
+        return drawn, save(drawn, found.record), f'{number} of {total} objects are drawn'
+
+    @_messages
+    def run(model: str, weights: str, path: str | None, threshold: float) -> tuple:
+        found = models.find('instances', model, weights, path)
+        choice = gr.Dropdown(choices=found.names, value=[])
+        return found, choice, *draw(found, threshold, [])
+
+    shown = [picture, files, count]
+    button.click(run, [*inputs, threshold], [state, names, *shown])
+    for control in (threshold.release, threshold.change, names.input):
+        control(draw, [state, threshold, names], shown, show_progress='hidden')
+
+def _segment(models: Models, inputs: list) -> None:
+    button = gr.Button('Segment', variant='primary', elem_id='segment')
+    opacity = gr.Slider(0, 1, OPACITY, step=0.05, label='opacity', elem_id='opacity')
+    named = gr.Markdown('Click into the result to learn the class of a place.', elem_id='clicked')
+    picture, files = _result('segment')
+    state = gr.State()
+
+    def draw(found: Found | None, opacity: float) -> tuple:
+        if found is None:
+            return None, None
+        drawn = found.draw_classes_of_pixels(opacity)
+        return drawn, save(drawn, found.record)
+
+    @_messages
+    def run(model: str, weights: str, path: str | None, opacity: float) -> tuple:
+        found = models.find('regions', model, weights, path)
+        return found, *draw(found, opacity)
+
+    def name(found: Found | None, event: gr.SelectData) -> str:
+        return f'**{found.class_at(*event.index) or "beside the image"}**' if found else ''
+
+    button.click(run, [*inputs, opacity], [state, picture, files])
+    opacity.change(draw, [state, opacity], [picture, files], show_progress='hidden')
+    picture.select(name, state, named)
+
+def _look_inside(models: Models, inputs: list) -> None:
+    kind = gr.Radio(list(KINDS), value=next(iter(KINDS)), label='what', elem_id='kind')
+    button = gr.Button('Look', variant='primary', elem_id='look')
+    picture = gr.Image(label='result', interactive=False, elem_id='look_result')
+    files = gr.Files(label='PNG')
+    assert set(KINDS.values()) == set(INSIDE)
+
+    @_messages
+    def run(model: str, weights: str, path: str | None, kind: str) -> tuple:
+        drawn = models.inside(KINDS[kind], model, weights, path)
+        return drawn, save(drawn)
+
+    button.click(run, [*inputs, kind], [picture, files])
+
+def serve(page: gr.Blocks, host: str, port: int, max_bytes: int, examples: Path) -> None:
+    """Serves the page until it is interrupted."""
+    page.queue(default_concurrency_limit=4).launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=max_bytes,
+        allowed_paths=[str(examples)],
+        theme=THEME,
+        show_error=True,
+        share=False,
+        quiet=True,
+        footer_links=[],
+        ssr_mode=False,
+    )
