@@ -49,7 +49,8 @@ def build_page(models: Models, examples: list[str], model: str, weights: str) ->
                 allow_custom_value=True, elem_id='model',
             )  # fmt: skip
             file = gr.Textbox(weights, label='weights: a file, or nothing', elem_id='weights')
-        image = _Upload(type='filepath', label='image', sources=['upload'], elem_id='upload')
+        image = gr.Image(type='filepath', label='image', sources=['upload'], elem_id='upload')
+        image.preprocess = _path
         gr.Examples(examples, image, label='examples')
         inputs = [choice, file, image]
         with gr.Tab('Classify'):
@@ -63,13 +64,9 @@ def build_page(models: Models, examples: list[str], model: str, weights: str) ->
     return page
 
 
-class _Upload(gr.Image):
-    """An image whose file is looked at by us: Gradio's own fault is a traceback."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        return payload.path if payload else None
+def _path(payload: Any) -> str | None:
+    """The file of an upload, which we look at: Gradio's own fault is a traceback."""
+    return payload.path if payload else None
 
 
 def _messages(function: Callable) -> Callable:
