@@ -1,3 +1,4 @@
+from .batch_prediction import BatchClassifier, list_images, predict_all
 from .classification import Prediction, classify
 from .classifiers import model_config
 from .features import FeatureExtractor, get_feature_extractor
@@ -9,6 +10,7 @@ from .pretrained import PretrainedModel
 
 __all__ = [
     'MODEL_TABLE',
+    'BatchClassifier',
     'FeatureExtractor',
     'ModelInfo',
     'Prediction',
@@ -20,6 +22,8 @@ __all__ = [
     'get_feature_extractor',
     'get_model',
     'identify_model',
+    'list_images',
     'list_models',
     'model_config',
+    'predict_all',
 ]

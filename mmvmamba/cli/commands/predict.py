@@ -9,6 +9,7 @@ __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 SUMMARY = 'classify, detect or segment images, folders of them, and videos'
 EXAMPLE = """mmvmamba predict street.jpg --model l1_maskrcnn_1x
   mmvmamba predict photos 'more/*.png' --model mambaout_femto --json > classes.jsonl
+  mmvmamba predict data/val.lmdb --model vim_tiny --results val.jsonl
   mmvmamba predict drive.mp4 --model my_config.py --weights work_dirs/my_config/best.pth"""
 
 
@@ -29,6 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a picture and a json file of each go here (default: work_dirs/predict; with --json '
         'nothing is written unless DIR is given)',
     )
+    parser.add_argument(
+        '--results',
+        metavar='FILE.jsonl',
+        help='for a folder or LMDB databases of any size: no pictures, a line of JSON for each '
+        'image here; processes share the images, and the same command goes on where it stopped',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='with --results: what started the processes (default: none)',
+    )
     parser.add_argument('--json', action='store_true', help='print a line of JSON for each input')
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     parser.add_argument(
@@ -48,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; returns 1 if some of several inputs cannot be read."""
+    if args.results or args.launcher != 'none':
+        from mmvmamba.cli.bulk_prediction import predict_in_bulk
+
+        return predict_in_bulk(args)
     from mmvmamba.cli.prediction import predict
 
     return predict(args)
