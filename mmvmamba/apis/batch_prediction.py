@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dist import barrier, get_rank, get_world_size
@@ -137,13 +138,15 @@ class BatchClassifier:
     def predict(self, inputs: Sequence[str]) -> list[dict]:
         """Classifies images by path, ``lmdb://`` paths too."""
         images = [Image.open(io.BytesIO(get(path))) for path in inputs]
+        # A list of images gives a list of lists.
+        found: Any = classify(self.model, images, self.topk)
         return [
             {
                 'labels': [guess.label for guess in guesses],
                 'names': [guess.name for guess in guesses],
                 'scores': [guess.score for guess in guesses],
             }
-            for guesses in classify(self.model, images, self.topk)
+            for guesses in found
         ]
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
