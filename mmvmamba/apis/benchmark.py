@@ -1,7 +1,7 @@
 """What is timed: our models and the architectures they are compared with, size by size."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torchvision
 from torch import nn
@@ -9,55 +9,12 @@ from torch import nn
 from .bare_models import ImagePass, bare_config, build_bare, default_shape
 from .timing import Timing, TimingSettings, time_model
 
-__all__ = ['BASELINES', 'PRESETS', 'Preset', 'run_benchmark']
+__all__ = ['BASELINES', 'run_benchmark']
 
 # DeiT's architectures are ours: the fully visible ones beside the causal Transformers.
 DEIT = {'deit_tiny': 'vit_tiny_visible', 'deit_small': 'vit_small_visible'}
 TORCHVISION = ('swin_t', 'swin_s', 'swin_b', 'convnext_tiny', 'convnext_small', 'convnext_base')
 BASELINES = (*DEIT, *TORCHVISION)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A comparison of a paper.
-
-    Args:
-        about: What it is.
-        models: Ours.
-        baselines: What they are compared with.
-        sides: Of the square images.
-        only_features: Whether the pass ends behind the backbone.
-        settings: The rest.
-    """
-
-    about: str
-    models: tuple[str, ...]
-    baselines: tuple[str, ...]
-    sides: tuple[int, ...]
-    only_features: bool
-    settings: TimingSettings
-
-
-PRESETS = {
-    'vim': Preset(
-        "Vim's figure 1: features at growing sizes beside DeiT, batch 64, float32",
-        ('vim_tiny',),
-        ('deit_tiny',),
-        (512, 640, 738, 1024, 1248),
-        True,
-        TimingSettings(batch_size=64, warmups=5),
-    ),
-    'mambavision': Preset(
-        "MambaVision's throughput: 224 x 224, batch 128, autocast to float16, channels last",
-        tuple(f'mambavision_{size}' for size in ('t', 't2', 's', 'b', 'l', 'l2')),
-        ('swin_t', 'convnext_tiny'),
-        (224,),
-        False,
-        TimingSettings(
-            batch_size=128, dtype='float16', channels_last=True, warmups=10, least=500, seconds=0
-        ),
-    ),
-}
 
 
 def run_benchmark(

@@ -5,8 +5,9 @@ import cv2
 import pytest
 import torch
 
-from mmvmamba.apis.benchmark import PRESETS, run_benchmark
+from mmvmamba.apis.benchmark import run_benchmark
 from mmvmamba.apis.timing import TimingSettings, time_model
+from mmvmamba.cli.benchmark_presets import PRESETS
 from mmvmamba.cli.main import main
 
 ONCE = ['--seconds', '0', '--passes', '1']

@@ -121,6 +121,7 @@ def test_orders_never_reach_outside_of_the_sequence(inputs, token):
 
 
 def test_unknown_backend(inputs):
-    message = "backend must be one of ['auto', 'triton', 'numba', 'mamba_ssm', 'torch'], got 'cuda'"
+    names = "'auto', 'triton', 'numba', 'mamba_ssm', 'torch', 'export'"
+    message = f"backend must be one of [{names}], got 'cuda'"
     with pytest.raises(ValueError, match=re.escape(message)):
         scan(inputs, backend='cuda')

@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints a line for each figure as it is there, then writes table and plot."""
-    from mmvmamba.apis.benchmark import PRESETS, run_benchmark
+    from mmvmamba.apis.benchmark import run_benchmark
+    from mmvmamba.cli.benchmark_presets import PRESETS
     from mmvmamba.cli.predictors import check_device
 
     check_device(args.device)

@@ -34,7 +34,7 @@ KINDS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the kind of picture and what it is of."""
     kinds = '; '.join(f'{name}: {text}' for name, text in KINDS.items())
-    parser.add_argument('kind', choices=KINDS, metavar='KIND', help=kinds)
+    parser.add_argument('kind', choices=list(KINDS), metavar='KIND', help=kinds)
     parser.add_argument('logs', nargs='*', metavar='LOG', help='of curves; a CSV for index')
     parser.add_argument('--model', help='a name of mmvmamba list, or a config file')
     parser.add_argument('--weights', metavar='W', help='default: none, a model that starts')
