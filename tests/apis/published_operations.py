@@ -142,6 +142,6 @@ DEVIATIONS = {
         'the released config has windows of 160, so that padding is most of what is computed'
     ),
     Published('mambavision_l3_21k_upernet_160k_640', None, 3670, 'without attention and padding'): (
-        'the size is not stated; the figure fits 640 x 2048 with padding left out'
+        'the size is not stated, and how padded windows were counted is not either'
     ),
 }
