@@ -87,7 +87,8 @@ def stop_in_second_epoch(work_dir, options, stop_signal):
 
 def table(output):
     rows = re.findall(r'^\| (coco/\S+) +\| +(\S+) \|$', output, flags=re.MULTILINE)
-    return {name: float(value) for name, value in rows}
+    # COCO has -1 for sizes of which there are no objects.
+    return {name: -1.0 if value == '-' else float(value) for name, value in rows}
 
 
 @pytest.fixture(scope='module')
