@@ -4,8 +4,7 @@ import os
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
 
 # Provides what mmdet and mmseg need of mmcv, whose imports sort before ours in test modules.
 import mmvmamba  # noqa: F401
@@ -15,15 +14,19 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def own_default_scope():
-    """Lets no test look names up in the scope that another one left."""
-    yield
-    DefaultScope._instance_dict.clear()
+def subclasses(cls):
+    """A class and all that derive from it."""
+    yield cls
+    for derived in cls.__subclasses__():
+        yield from subclasses(derived)
 
 
 @pytest.fixture(autouse=True)
-def own_logger():
-    """Lets no test log to the stream, closed by now, that was captured for another one."""
+def own_instances():
+    """Lets no test find what mmengine keeps by name of another one.
+
+    That is a scope, a logger whose captured stream is closed, a visualizer whose folder is gone.
+    """
     yield
-    MMLogger._instance_dict.clear()
+    for cls in subclasses(ManagerMixin):
+        cls._instance_dict.clear()
