@@ -28,22 +28,15 @@ from .preflight import check_data, check_model, check_weights, check_work_dir
 from .progress import has_terminal
 from .run_report import show_run
 from .terminal import quiet_terminal, to_log_only
-from .training import build_runner, default_work_dir
+from .training import build_runner, with_common_arguments
 
 __all__ = ['check', 'merge_args', 'test']
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Writes the arguments into a copy of the config."""
-    cfg = Config(cfg.to_dict(), filename=cfg.filename)
-    cfg.launcher = args.launcher
+    cfg = with_common_arguments(cfg, args)
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.allow_partial:
-        cfg.allow_partial = True
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = default_work_dir(args.config)
     if args.eval:
         set_metrics(cfg, args.eval, args.topk)
     set_all_figures(cfg)

@@ -22,12 +22,12 @@ from .terminal import quiet_terminal
 from .trackers import set_trackers
 from .training import (
     build_runner,
-    default_work_dir,
     set_amp,
     set_auto_scale_lr,
     set_resume,
     set_seed_of_run,
     set_show_val,
+    with_common_arguments,
 )
 from .work_dir_lock import lock_work_dir
 
@@ -36,12 +36,7 @@ __all__ = ['check', 'merge_args', 'train']
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Writes the arguments into a copy of the config."""
-    cfg = Config(cfg.to_dict(), filename=cfg.filename)
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = default_work_dir(args.config)
+    cfg = with_common_arguments(cfg, args)
     # mmengine draws a seed where it finds None.
     cfg.randomness = {'seed': None, **cfg.get('randomness', {})}
     if args.seed is not None:
@@ -52,8 +47,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_amp(cfg)
     if args.auto_scale_lr:
         set_auto_scale_lr(cfg)
-    if args.allow_partial:
-        cfg.allow_partial = True
     if args.log_to:
         set_trackers(cfg, args.log_to)
     if args.show_val:

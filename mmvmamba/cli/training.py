@@ -1,5 +1,6 @@
 """What the training tool's arguments do to a config, and which runner runs it."""
 
+import argparse
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,19 +14,32 @@ from .preflight import check_amp
 
 __all__ = [
     'build_runner',
-    'default_work_dir',
     'set_amp',
     'set_auto_scale_lr',
     'set_resume',
     'set_seed_of_run',
     'set_show_val',
+    'with_common_arguments',
 ]
 
 AUTO = 'auto'
 FINITE_AMP = 'mmvmamba.FiniteAmpOptimWrapper'
 
 
-def default_work_dir(config_path: str) -> str:
+def with_common_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """A copy of the config with what training and testing are told alike."""
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    cfg.launcher = args.launcher
+    if args.allow_partial:
+        cfg.allow_partial = True
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = _default_work_dir(args.config)
+    return cfg
+
+
+def _default_work_dir(config_path: str) -> str:
     """Names the work dir of a config that sets none: ``work_dirs/<file name>``."""
     return str(Path('work_dirs') / Path(config_path).stem)
 
