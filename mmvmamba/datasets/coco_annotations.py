@@ -59,6 +59,7 @@ def check_annotations(
     classes: Sequence[str] | None = None,
     with_masks: bool = False,
     with_files: bool = False,
+    strict: bool = True,
 ) -> list[Fault]:
     """Refuses what COCO's tools would trip over or silently get wrong; see `annotation_faults`.
 
@@ -69,7 +70,7 @@ def check_annotations(
         AnnotationError: Naming the file, the record and what is wrong with it.
     """
     notes = []
-    for fault in annotation_faults(content, source, classes, with_masks, with_files):
+    for fault in annotation_faults(content, source, classes, with_masks, with_files, strict):
         if not fault.is_note:
             raise AnnotationError(str(fault))
         notes.append(fault)
@@ -82,6 +83,7 @@ def annotation_faults(
     classes: Sequence[str] | None = None,
     with_masks: bool = False,
     with_files: bool = False,
+    strict: bool = True,
 ) -> Iterator[Fault]:
     """Finds everything that is wrong with the content of an annotation file.
 
@@ -95,6 +97,9 @@ def annotation_faults(
         classes: Names that the model predicts, in its order; None for any.
         with_masks: Whether every annotation needs a mask.
         with_files: Whether every image needs the name of its file.
+        strict: Whether what can be counted with, but is hardly meant so, is more than a note:
+            categories in another order than the classes, boxes and polygons far outside of their
+            image, masks of another size.
     """
     broken = _table_problem(content)
     if broken:
@@ -113,10 +118,10 @@ def annotation_faults(
         has_size = not any(_image_problems(record, with_files=False))
         sizes[record['id']] = (record['width'], record['height']) if has_size else None
         yield from (Fault(source, f'image {record["id"]} {problem}') for problem in problems)
-    yield from _category_faults(records['categories'], classes, source)
+    yield from _category_faults(records['categories'], classes, source, strict)
     categories = {record['id'] for record in records['categories'] if _has_id(record)}
     for record in filter(_has_id, records['annotations']):
-        for problem, is_note in _annotation_problems(record, sizes, categories, with_masks):
+        for problem, is_note in _annotation_problems(record, sizes, categories, with_masks, strict):
             yield Fault(source, f'annotation {record["id"]} {problem}', is_note)
 
 
@@ -198,7 +203,9 @@ def _image_problems(record: dict, with_files: bool) -> Iterator[str]:
         yield f'must have the name of a file as file_name, got {brief(record["file_name"])}'
 
 
-def _category_faults(records: list, classes: Sequence[str] | None, source: str) -> Iterator[Fault]:
+def _category_faults(
+    records: list, classes: Sequence[str] | None, source: str, strict: bool
+) -> Iterator[Fault]:
     names = []
     for record in filter(_has_id, records):
         if isinstance(record.get('name'), str):
@@ -223,11 +230,16 @@ def _category_faults(records: list, classes: Sequence[str] | None, source: str) 
             source,
             'the file must have the categories in the order of the classes of the config, '
             f'{list(classes)}, got {own}',
+            is_note=not strict,
         )
 
 
 def _annotation_problems(
-    record: dict, sizes: dict[int, Size | None], categories: set, with_masks: bool
+    record: dict,
+    sizes: dict[int, Size | None],
+    categories: set,
+    with_masks: bool,
+    strict: bool,
 ) -> Iterator[tuple[str, bool]]:
     """What is wrong with an annotation, and whether that is a note."""
     missing = [key for key in KEYS if key not in record]
@@ -247,13 +259,13 @@ def _annotation_problems(
     size = sizes[image]
     if size is None:
         return
-    yield from _box_problems(record['bbox'], size)
+    yield from _box_problems(record['bbox'], size, strict)
     mask = record.get('segmentation')
     if with_masks or mask:
-        yield from mask_problems(mask, *size)
+        yield from mask_problems(mask, *size, strict)
 
 
-def _box_problems(box: Any, size: Size) -> Iterator[tuple[str, bool]]:
+def _box_problems(box: Any, size: Size, strict: bool) -> Iterator[tuple[str, bool]]:
     sound = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
     if not sound or min(box[2:]) < 0:
         yield f'must have a box of x, y, width >= 0 and height >= 0, got {brief(box)}', False
@@ -262,7 +274,7 @@ def _box_problems(box: Any, size: Size) -> Iterator[tuple[str, bool]]:
     beyond = max(-left, -top, left + width - size[0], top + height - size[1])
     if beyond > MARGIN:
         # Beyond the size of the image once more, it is in other units or of another image.
-        is_note = beyond <= max(size)
+        is_note = beyond <= max(size) or not strict
         yield f'has a box {box} that reaches {beyond:g} pixels outside of {_text(size)}', is_note
     if min(width, height) == 0:
         yield f'has a box {box} without area, which is left out', True

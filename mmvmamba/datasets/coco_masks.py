@@ -6,6 +6,7 @@ from reprlib import repr as brief
 
 import numpy as np
 
+from .image_files import size_problem
 from .numbers import LARGEST, is_whole
 
 __all__ = ['mask_problems']
@@ -18,18 +19,22 @@ FIRST, MORE, SIGN, BITS = 48, 0x20, 0x10, 5
 LONGEST_RUN = 7
 
 
-def mask_problems(mask: object, width: int, height: int) -> Iterator[tuple[str, bool]]:
+def mask_problems(
+    mask: object, width: int, height: int, strict: bool = True
+) -> Iterator[tuple[str, bool]]:
     """Finds what is wrong with the segmentation of an annotation.
 
     Args:
         mask: Polygons, or run lengths as numbers or text.
-        width: That of its image, as its height.
+        width: That of its image.
+        height: Likewise.
+        strict: Whether run lengths must be of the size of the image, and polygons near it.
 
     Returns:
         Problems, and whether training leaves out what has it and goes on.
     """
     if isinstance(mask, dict):
-        yield from _run_length_problems(mask, width, height)
+        yield from _run_length_problems(mask, width, height, strict)
         return
     if mask in (None, []):
         yield 'has no mask', False
@@ -38,10 +43,12 @@ def mask_problems(mask: object, width: int, height: int) -> Iterator[tuple[str, 
         yield f'must have a mask, as polygons or run lengths, got {brief(mask)}', False
         return
     for polygon in mask:
-        yield from _polygon_problems(polygon, width, height)
+        yield from _polygon_problems(polygon, width, height, strict)
 
 
-def _polygon_problems(polygon: list, width: int, height: int) -> Iterator[tuple[str, bool]]:
+def _polygon_problems(
+    polygon: list, width: int, height: int, strict: bool
+) -> Iterator[tuple[str, bool]]:
     if not _are_numbers(polygon):
         yield f'has a polygon with what is not a finite number: {brief(polygon)}', False
         return
@@ -50,19 +57,21 @@ def _polygon_problems(polygon: list, width: int, height: int) -> Iterator[tuple[
     xs, ys = polygon[::2], polygon[1::2] or [0]
     left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
     beyond = max(-left, -top, right - width, bottom - height)
-    if beyond > max(width, height):
+    if strict and beyond > max(width, height):
         yield f'has a polygon that reaches {beyond:g} pixels outside of {width} x {height}', False
-    elif right <= 0 or bottom <= 0 or left >= width or top >= height:
-        yield f'has a polygon outside of {width} x {height}', True
-    elif len(xs) * max(right - left, bottom - top) > LONGEST_OUTLINE:
+        return
+    if len(xs) * max(right - left, bottom - top) > LONGEST_OUTLINE:
         points = np.array(polygon[: len(polygon) // 2 * 2], float).reshape(-1, 2)
-        steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
-        if steps.sum() > LONGEST_OUTLINE:
+        length = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+        if length > LONGEST_OUTLINE:
             yield (
-                f'has a polygon with an outline of {steps.sum():.0f} pixels, '
+                f'has a polygon with an outline of {length:.0f} pixels, '
                 f'more than {LONGEST_OUTLINE}',
                 False,
             )
+            return
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        yield f'has a polygon outside of {width} x {height}', True
 
 
 def _are_numbers(values: list) -> bool:
@@ -73,8 +82,12 @@ def _are_numbers(values: list) -> bool:
     return -LARGEST <= min(values) <= max(values) <= LARGEST and not math.isnan(sum(values))
 
 
-def _run_length_problems(mask: dict, width: int, height: int) -> Iterator[tuple[str, bool]]:
+def _run_length_problems(
+    mask: dict, width: int, height: int, strict: bool
+) -> Iterator[tuple[str, bool]]:
     size, counts = mask.get('size'), mask.get('counts')
+    if not strict and _is_size(size):
+        height, width = size
     if size != [height, width] or not all(map(is_whole, size)):
         yield (
             f'must have a mask of the height and width of its image, {[height, width]}, '
@@ -100,6 +113,12 @@ def _run_length_problems(mask: dict, width: int, height: int) -> Iterator[tuple[
         yield f'{problem}, got {brief(total)}{least}', False
     elif not sum(runs[1::2]):
         yield 'has an empty mask', True
+
+
+def _is_size(size: object) -> bool:
+    if not isinstance(size, list) or len(size) != 2 or not all(map(is_whole, size)):
+        return False
+    return min(size) > 0 and not size_problem(*size)
 
 
 def _parse_runs(text: str) -> np.ndarray | None:

@@ -64,7 +64,7 @@ def train_detection(path, folder):
 
 
 def evaluate_detection(path):
-    metric = CocoMetric(str(path), metric=['bbox', 'segm', 'proposal_fast'])
+    metric = CocoMetric(str(path), metric=['bbox', 'segm', 'proposal_fast'], strict=True)
     metric.dataset_meta = dict(classes=CLASSES)
     metric.compute_metrics([])
 

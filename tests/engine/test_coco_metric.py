@@ -221,7 +221,7 @@ def test_categories_are_sorted_on_request(case, tmp_path):
     want = run_metric(annotations, detections, tmp_path, classwise=True)
     other_order = dict(annotations, categories=annotations['categories'][::-1])
     with pytest.raises(ValueError, match='categories'):
-        run_metric(other_order, detections, tmp_path)
+        run_metric(other_order, detections, tmp_path, strict=True)
     order = np.argsort(CATEGORY_IDS)
     metric = CocoMetric(tmp_path / 'annotations.json', sort_categories=True, classwise=True)
     metric.dataset_meta = dict(classes=[CLASSES[i] for i in order])
@@ -388,8 +388,11 @@ def test_predictions_that_are_not_finite_are_refused(key, case):
 @pytest.mark.parametrize(
     'settings,message',
     [
-        (dict(metric='box'), "metric must be among .*got 'box'"),
-        (dict(metric_items=['AP']), "metric_items must be among .*got 'AP'"),
+        (dict(metric='box'), "metric should be one of .*got 'box'"),
+        (
+            dict(metric_items=['AP']),
+            r'^metric item "AP" is not supported; .*one of .*mAP',
+        ),
         (dict(format_only=True), 'format_only needs outfile_prefix'),
         (dict(proposal_nums=(100,)), 'proposal_nums must be three numbers'),
     ],

@@ -57,6 +57,7 @@ val_evaluator = dict(
     ann_file=data_root + 'annotations/instances_val2017.json',
     metric='bbox',
     format_only=False,
+    strict=True,
 )
 test_evaluator = val_evaluator
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ['FIGURES', 'count', 'figures_by_class', 'twelve_figures']
+__all__ = ['FIGURES', 'count', 'figure_names', 'figures_by_class', 'twelve_figures']
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +17,14 @@ FIGURES = (
 _AREAS = ('all', 'small', 'medium', 'large')
 
 Counts = dict[str, np.ndarray]
+
+
+def figure_names(max_detections: Sequence[int]) -> tuple[str, ...]:
+    """The names of what ``twelve_figures`` returns; ``FIGURES`` for any three numbers."""
+    if len(max_detections) == 3:
+        return FIGURES
+    by_size = (f'AR_{size}@{max_detections[-1]}' for size in 'sml')
+    return (*FIGURES[:6], *(f'AR@{number}' for number in max_detections), *by_size)
 
 
 def count(
@@ -65,18 +73,27 @@ def count(
 
 
 def twelve_figures(
-    counts: Counts, iou_thresholds: Sequence[float] | np.ndarray, max_detections: Sequence[int]
+    counts: Counts,
+    iou_thresholds: Sequence[float] | np.ndarray,
+    max_detections: Sequence[int],
+    first_at_last: bool = False,
 ) -> np.ndarray:
     """The figures of ``FIGURES``; -1 for one that nothing contributes to.
 
     As in COCO's tools the first figure is taken at 100 detections, the next five at the last of
-    ``max_detections``, the recalls at each of the three and, by size, at the last.
+    ``max_detections``, the recalls at each of them, three as a rule, and, by size, at the last.
+
+    Args:
+        counts: What ``count`` returns.
+        iou_thresholds: Its own.
+        max_detections: Its own.
+        first_at_last: Whether the first figure is taken at the last of ``max_detections``, too.
     """
     precision, recall = counts['precision'], counts['recall']
     last = len(max_detections) - 1
     at_100 = [i for i, number in enumerate(max_detections) if number == 100]
     figures = [
-        _mean(precision[:, :, :, 0, at_100]),
+        _mean(precision[:, :, :, 0, [last] if first_at_last else at_100]),
         *(
             _mean(precision[np.isclose(iou_thresholds, threshold), :, :, 0, last])
             for threshold in (0.5, 0.75)

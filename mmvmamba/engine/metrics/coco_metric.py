@@ -12,7 +12,8 @@ from mmvmamba.datasets.coco_annotations import check_annotations, read_annotatio
 from mmvmamba.datasets.errors import AnnotationError, DataError
 from mmvmamba.registry import METRICS
 
-from .coco_figures import FIGURES, count, figures_by_class, twelve_figures
+from .coco_figures import count, figure_names, figures_by_class, twelve_figures
+from .errors import MissingSettingError, UnknownNameError
 from .proposal_recall import proposal_recalls
 
 __all__ = ['CocoMetric', 'encode_masks']
@@ -28,13 +29,16 @@ class CocoMetric(BaseMetric):
     """The figures of mmdet's ``CocoMetric``, counted by faster-coco-eval instead of pycocotools.
 
     Arguments, names of the results and result files are mmdet's, so that the type is all that
-    changes in a config.
+    changes in a config. Beyond mmdet's it refuses predictions that are not finite and annotations
+    that COCO's tools would read outside of, says -1 or 0 where there is nothing to count, and
+    returns precisions by class of boxes and of masks.
 
     Args:
         ann_file: COCO annotation file; None takes the annotations that come with the samples.
         metric: 'bbox', 'segm', 'proposal', 'proposal_fast', or several of them.
         classwise: whether to log and return the average precision of each class.
-        proposal_nums: three numbers of detections per image that count.
+        proposal_nums: numbers of detections per image that count; three of them, but for
+            'proposal_fast' alone or with ``use_mp_eval``.
         iou_thrs: overlaps from which a detection can match; None for 0.5, 0.55, ... 0.95.
         metric_items: names of the figures to return; None for the usual six.
         format_only: whether to write the result files and count nothing.
@@ -44,6 +48,11 @@ class CocoMetric(BaseMetric):
         collect_device: 'cpu' or 'gpu', where the ranks' results are gathered.
         prefix: stands before the names of the figures.
         sort_categories: whether categories are taken in the order of their ids.
+        use_mp_eval: whether the mean precision is taken at the last of ``proposal_nums`` and not at
+            100, as mmdet's counting in several processes does. No other process is started.
+        strict: whether to refuse annotations that can be counted with, but are hardly meant so:
+            categories in another order than the classes, boxes and polygons far outside of their
+            image, masks of another size.
     """
 
     default_prefix = 'coco'
@@ -62,31 +71,40 @@ class CocoMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
         sort_categories: bool = False,
+        use_mp_eval: bool = False,
+        strict: bool = False,
     ):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.metrics = [metric] if isinstance(metric, str) else list(metric)
         for name in self.metrics:
             if name not in KINDS:
-                raise ValueError(f'metric must be among {list(KINDS)}, got {name!r}')
-        for name in metric_items or ():
-            if name not in FIGURES:
-                raise ValueError(f'metric_items must be among {list(FIGURES)}, got {name!r}')
-        if len(proposal_nums) != 3:
+                raise UnknownNameError(f'metric should be one of {list(KINDS)}, got {name!r}')
+        self.proposal_nums = list(proposal_nums)
+        if not use_mp_eval and len(proposal_nums) != 3 and self.metrics != ['proposal_fast']:
             raise ValueError(f'proposal_nums must be three numbers, got {proposal_nums}')
+        known = figure_names(sorted(proposal_nums))
+        for name in metric_items or ():
+            if name not in known:
+                raise UnknownNameError(
+                    f'metric item "{name}" is not supported; it should be one of {list(known)}'
+                )
         if format_only and outfile_prefix is None:
-            raise ValueError('format_only needs outfile_prefix, the place of the result files')
+            raise MissingSettingError(
+                'format_only needs outfile_prefix, the place of the result files'
+            )
         self.classwise = classwise
-        self.proposal_nums = sorted(proposal_nums)
-        self.iou_thrs = np.linspace(0.5, 0.95, 10) if iou_thrs is None else np.atleast_1d(iou_thrs)
+        self.iou_thrs = np.linspace(0.5, 0.95, 10) if iou_thrs is None else iou_thrs
         self.metric_items = metric_items
         self.format_only = format_only
         self.outfile_prefix = outfile_prefix
         self.sort_categories = sort_categories
+        self.use_mp_eval = use_mp_eval
+        self.strict = strict
         self.ann_file = ann_file
         self.annotations = None
         if ann_file is not None:
             self.annotations = read_annotations(ann_file, backend_args)
-            check_annotations(self.annotations, ann_file)
+            check_annotations(self.annotations, ann_file, strict=strict)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep what the evaluation needs of a batch's predictions.
@@ -133,6 +151,8 @@ class CocoMetric(BaseMetric):
         if annotations is None:
             truths = [truth for truth, _ in results]
             annotations = annotations_from_samples(truths, self.dataset_meta['classes'])
+            if self.outfile_prefix is not None:
+                dump(annotations, f'{self.outfile_prefix}.gt.json')
         categories = self._categories(annotations)
         predicted = [result for _, result in results]
         self._check_images(annotations, predicted)
@@ -159,7 +179,8 @@ class CocoMetric(BaseMetric):
         if self.sort_categories:
             categories = sorted(annotations['categories'], key=lambda item: item['id'])
             annotations = {**annotations, 'categories': categories}
-        check_annotations(annotations, source, classes, with_masks='segm' in self.metrics)
+        with_masks = 'segm' in self.metrics
+        check_annotations(annotations, source, classes, with_masks, strict=self.strict)
         return [item for item in annotations['categories'] if item['name'] in classes]
 
     def _check_images(self, annotations: dict, predicted: list[dict]) -> None:
@@ -183,21 +204,22 @@ class CocoMetric(BaseMetric):
             # COCO takes the area of a detection from its box if there is one, else from its mask.
             for row in rows:
                 row.pop('bbox')
+        thresholds, numbers = np.atleast_1d(self.iou_thrs), sorted(self.proposal_nums)
         counts = count(
             annotations,
             rows,
             kind,
             sorted(category['id'] for category in categories),
-            self.iou_thrs,
-            self.proposal_nums,
+            thresholds,
+            numbers,
             with_categories=metric != 'proposal',
         )
-        values = dict(
-            zip(FIGURES, twelve_figures(counts, self.iou_thrs, self.proposal_nums), strict=True)
-        )
+        found = twelve_figures(counts, thresholds, numbers, first_at_last=self.use_mp_eval)
+        values = dict(zip(figure_names(numbers), found, strict=True))
         table = [('figure', metric), *((name, _text(v)) for name, v in values.items())]
         _log_table(table, extra=LOG_ONLY)
-        wanted = self.metric_items or (FIGURES[6:] if metric == 'proposal' else FIGURES[:6])
+        names = list(values)
+        wanted = self.metric_items or (names[6:] if metric == 'proposal' else names[:6])
         start = '' if metric == 'proposal' else f'{metric}_'
         figures = {f'{start}{name}': round(float(values[name]), 3) for name in wanted}
         if self.classwise and metric != 'proposal':
@@ -207,13 +229,13 @@ class CocoMetric(BaseMetric):
     def _classwise(
         self, metric: str, counts: dict[str, np.ndarray], categories: list[dict]
     ) -> dict[str, float]:
-        table = figures_by_class(counts, self.iou_thrs)
+        table = figures_by_class(counts, np.atleast_1d(self.iou_thrs))
         names = [item['name'] for item in sorted(categories, key=lambda item: item['id'])]
         texts = [[_text(value) for value in row] for row in table]
         rows = [(name, *text) for name, text in zip(names, texts, strict=True)]
         _log_table([CLASS_HEADER, *rows])
-        # mmdet's name; masks get one of their own instead of taking the place of the boxes.
-        start = '' if metric == 'bbox' else f'{metric}_'
+        # mmdet's name; beside boxes, masks get one of their own instead of taking their place.
+        start = f'{metric}_' if metric != 'bbox' and 'bbox' in self.metrics else ''
         return {
             f'{start}{name}_precision': round(float(row[0]), 3)
             for name, row in zip(names, table, strict=True)
@@ -231,7 +253,7 @@ class CocoMetric(BaseMetric):
             [np.array(value, dtype=np.float32).reshape(-1, 4) for value in boxes.values()],
             [found.get(image, np.zeros((0, 4), np.float32)) for image in boxes],
             self.proposal_nums,
-            self.iou_thrs,
+            np.atleast_1d(self.iou_thrs),
         )
         return {
             f'AR@{number}': float(value)
