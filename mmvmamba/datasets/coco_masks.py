@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from reprlib import repr as brief
+from typing import TypeGuard
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def _run_length_problems(
         yield 'has an empty mask', True
 
 
-def _is_size(size: object) -> bool:
+def _is_size(size: object) -> TypeGuard[list[int]]:
     if not isinstance(size, list) or len(size) != 2 or not all(map(is_whole, size)):
         return False
     return min(size) > 0 and not size_problem(*size)

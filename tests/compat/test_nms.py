@@ -1,9 +1,9 @@
-"""nms and soft_nms of mmcv, as mmcv calls the stand-in, against loops over boxes."""
+"""nms, nms_match and soft_nms of mmcv, as mmcv calls the stand-in, against loops over boxes."""
 
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import batched_nms, nms, soft_nms
+from mmcv.ops import batched_nms, nms, nms_match, soft_nms
 
 
 def random_boxes(count, seed=0, size=60.0):
@@ -104,3 +104,18 @@ def test_nms_takes_the_mixed_types_of_autocast(dtype):
     boxes, scores = random_boxes(20)
     kept = nms(boxes.to(dtype), scores.float(), 0.3)[1]
     assert torch.equal(kept, nms(boxes.to(dtype).double(), scores.float().double(), 0.3)[1])
+
+
+@pytest.mark.parametrize('count', [0, 1, 40])
+@pytest.mark.parametrize('threshold', [0.1, 0.5])
+def test_groups_are_those_of_the_loop(count, threshold):
+    boxes, scores = random_boxes(count)
+    left, expected = list(np.argsort(-scores.numpy())), []
+    while left:
+        best, others = left[0], left[1:]
+        joined = [i for i in others if overlap(boxes[best], boxes[i], 0) >= threshold]
+        expected.append([best, *joined])
+        left = [i for i in others if i not in joined]
+    got = nms_match(torch.cat([boxes, scores[:, None]], dim=1), threshold)
+    assert [group.tolist() for group in got] == expected
+    assert count < 40 or 1 < len(got) < 40

@@ -1,9 +1,9 @@
 """Multi-scale deformable attention over the package's own operator."""
 
-import torch
 from torch import Tensor
 
 from ...ops.ms_deform_attn import ms_deform_attn
+from .gradients import fill_gradients
 
 __all__ = ['ms_deform_attn_backward', 'ms_deform_attn_forward']
 
@@ -42,9 +42,9 @@ def ms_deform_attn_backward(
     im2col_step: int,
 ) -> None:
     """Fill the three gradients; the other arguments are those of the forward."""
-    inputs = [x.detach().requires_grad_() for x in (value, sampling_loc, attn_weight)]
-    with torch.enable_grad():
-        output = ms_deform_attn(inputs[0], spatial_shapes.tolist(), *inputs[1:])
-    grads = torch.autograd.grad(output, inputs, grad_output)
-    for target, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
-        target.copy_(grad)
+    fill_gradients(
+        lambda *inputs: ms_deform_attn(inputs[0], spatial_shapes.tolist(), *inputs[1:]),
+        (value, sampling_loc, attn_weight),
+        grad_output,
+        (grad_value, grad_sampling_loc, grad_attn_weight),
+    )

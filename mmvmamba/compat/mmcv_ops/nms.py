@@ -4,7 +4,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-__all__ = ['nms', 'softnms']
+__all__ = ['nms', 'nms_match', 'softnms']
 
 _NAIVE, _LINEAR, _GAUSSIAN = range(3)
 
@@ -23,6 +23,23 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     # Autocast leaves boxes and scores in different types; torchvision wants one, and not bfloat16.
     dtype = torch.promote_types(torch.promote_types(boxes.dtype, scores.dtype), torch.float32)
     return torch.ops.torchvision.nms(boxes.to(dtype), scores.to(dtype), iou_threshold)
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Returns groups of boxes, each led by one that stays, with those that it has go.
+
+    Args:
+        dets: (n, 5) corners and score.
+        iou_threshold: a box that overlaps a better one by this or more joins its group.
+    """
+    left = dets[:, 4].argsort(descending=True, stable=True)
+    groups = []
+    while left.numel():
+        best, others = left[0], left[1:]
+        joins = _overlap(dets[best, :4], dets[others, :4], 0) >= iou_threshold
+        groups.append([int(best), *others[joins].tolist()])
+        left = others[~joins]
+    return groups
 
 
 def softnms(
