@@ -19,6 +19,8 @@ FAMILIES = (
     *('vmamba', 'spatial_mamba', 'mila'),
 )
 HEADS = ('maskrcnn', 'retinanet')
+MASKS = {'bbox': 0.25, 'segm': 0.25}
+BOXES = {'bbox': 0.15}
 
 
 def options(folder):
@@ -56,14 +58,13 @@ def shapes(tmp_path_factory):
 
 
 # Untrained detectors reach less than 0.01. The demo's test trains PlainMamba on one process.
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'processes', 'metrics'),
     [
-        ('plain_mamba_maskrcnn', 2, {'bbox': 0.25, 'segm': 0.25}),
-        ('vmamba_maskrcnn', 1, {'bbox': 0.25, 'segm': 0.25}),
-        ('mambavision_retinanet', 1, {'bbox': 0.15}),
-        ('mambavision_retinanet', 2, {'bbox': 0.15}),
+        pytest.param('plain_mamba_maskrcnn', 2, MASKS, marks=pytest.mark.full),
+        pytest.param('vmamba_maskrcnn', 1, MASKS, marks=pytest.mark.slow),
+        pytest.param('mambavision_retinanet', 1, BOXES, marks=pytest.mark.full),
+        pytest.param('mambavision_retinanet', 2, BOXES, marks=pytest.mark.slow),
     ],
 )
 def test_a_toy_detector_learns(name, processes, metrics, shapes, tmp_path):
