@@ -20,7 +20,8 @@ KINDS = {
     'multiply-add': r'FFMA',
     'multiply': r'FMUL',
     'add': r'FADD',
-    'select': r'FSEL|FMNMX|FSETP|FSET|FCHK|SEL|LOP|PRMT|SHF|VIMNMX|BMSK|SGXT|ISETP|PLOP|P2R|R2P',
+    'select': r'FSEL|FMNMX|FSETP|FSET|FCHK|SEL|LOP|PRMT|SHF(?!L)|VIMNMX|BMSK|SGXT|ISETP|PLOP'
+    '|P2R|R2P',
     'load': r'LDG|LD\.',
     'store': r'STG|ST\.',
     'atomic': r'ATOM|RED',

@@ -103,7 +103,11 @@ def _tensors(value: Any) -> Iterator[Any]:
 @contextmanager
 def fake_gpu() -> Iterator[None]:
     """Inside, tensors of the device 'cuda' can be made on any machine; they hold no data."""
-    with tables_apart(), FakeTensorMode(allow_non_fake_inputs=True):
+    with (
+        tables_apart(),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        mock.patch('mmvmamba.ops.fused.op.triton_unavailable_reason', return_value=None),
+    ):
         yield
 
 

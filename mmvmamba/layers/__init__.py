@@ -17,7 +17,7 @@ from .position_embedding import (
 )
 from .read_linear import ReadLinear
 from .rotation import rotate_pairs
-from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
+from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank, state_matrix
 
 __all__ = [
     'CLASS_TOKENS',
@@ -44,4 +44,5 @@ __all__ = [
     'resize_position_grid',
     'resolve_dt_rank',
     'rotate_pairs',
+    'state_matrix',
 ]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .evaluation import autocast_dtype, kept_of_weights
+
 __all__ = ['aligned_weight', 'project_parts', 'split_aligned']
 
 # Numbers: with as many in a row, every row of half precision begins at a multiple of 32 bytes.
@@ -25,7 +27,13 @@ def project_parts(x: Tensor, linear: nn.Module, sizes: Sequence[int]) -> list[Te
     """
     if x.device.type != 'cuda' or type(linear) is not nn.Linear:
         return list(linear(x).split(list(sizes), dim=-1))
-    return split_aligned(F.linear(x, aligned_weight(linear.weight, sizes)), sizes)
+    dtype = autocast_dtype(x)
+
+    def make(weight: Tensor) -> Tensor:
+        return aligned_weight(weight, sizes).to(dtype or weight.dtype)
+
+    weight = kept_of_weights(linear, 'aligned', make, linear.weight, also=(tuple(sizes), dtype))
+    return split_aligned(F.linear(x, weight), sizes)
 
 
 def aligned_weight(weight: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .evaluation import linear
+
 __all__ = ['Attention']
 
 
@@ -42,7 +44,7 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = linear(self.qkv, x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         # SDPA keeps no L x L matrix, which windows of 25 600 tokens could not afford, and drops
         # weights whenever it is told a rate: it does not know of evaluation mode.
         x = F.scaled_dot_product_attention(
@@ -52,4 +54,4 @@ class Attention(nn.Module):
             dropout_p=self.attn_drop_rate if self.training else 0.0,
             is_causal=self.causal,
         )
-        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
+        return self.proj_drop(linear(self.proj, x.transpose(1, 2).flatten(2)))

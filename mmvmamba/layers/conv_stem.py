@@ -6,6 +6,8 @@ Both take and return (N, H, W, C), but for the image; names of parts are officia
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .evaluation import convolve_and_norm
+
 __all__ = ['ConvLayer', 'ExpandedDownsample', 'ResidualConvStem']
 
 
@@ -42,7 +44,7 @@ class ConvLayer(nn.Module):
         self.with_act = with_act
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
+        x = convolve_and_norm(self.conv, self.norm, x)
         return F.relu(x) if self.with_act else x
 
 

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .evaluation import linear
+
 __all__ = ['MLP']
 
 
@@ -16,4 +18,4 @@ class MLP(nn.Module):
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+        return self.drop(linear(self.fc2, self.drop(F.gelu(linear(self.fc1, x)))))

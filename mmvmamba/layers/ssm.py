@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ['init_dt_proj_', 'initial_A_log', 'resolve_dt_rank']
+__all__ = ['init_dt_proj_', 'initial_A_log', 'resolve_dt_rank', 'state_matrix']
 
 
 def resolve_dt_rank(dt_rank: int | Literal['auto'], embed_dims: int) -> int:
@@ -17,6 +17,11 @@ def resolve_dt_rank(dt_rank: int | Literal['auto'], embed_dims: int) -> int:
 def initial_A_log(dim: int, d_state: int) -> Tensor:
     """log(1), ..., log(d_state) for each channel, so that A = -exp(A_log) = -1, ..., -d_state."""
     return torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).repeat(dim, 1)
+
+
+def state_matrix(A_log: Tensor) -> Tensor:
+    """A = -exp(A_log), in at least float32."""
+    return -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32)))
 
 
 @torch.no_grad()

@@ -67,9 +67,9 @@ def ms_deform_attn_backward_flops(samples: int, channels: int) -> int:
 
 
 def register_scan_formulas() -> None:
-    """Teaches torch's counter the scan's two operators, which must exist already."""
+    """Teaches torch's counter the scan's operators, which must exist already."""
 
-    @register_flop_formula(torch.ops.mmvmamba.selective_scan)
+    @register_flop_formula([torch.ops.mmvmamba.selective_scan, torch.ops.mmvmamba.gated_scan])
     def _(
         u: Shape, delta: Shape, A: Shape, B: Shape, C: Shape, D: Shape | None, bias: Shape | None,
         orders: Shape | None, *others: object, **keywords: object,

@@ -67,6 +67,10 @@ class AttentionMap:
     weights: Tensor
 
 
+# Their arguments begin alike.
+SCANS = (torch.ops.mmvmamba.selective_scan, torch.ops.mmvmamba.gated_scan)
+
+
 class _Recorder(TorchDispatchMode):
     """Keeps the arguments of every selective scan."""
 
@@ -77,7 +81,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if operator._overloadpacket is torch.ops.mmvmamba.selective_scan:
+        if operator._overloadpacket in SCANS:
             self.calls.append(args)
         return operator(*args, **(kwargs or {}))
 

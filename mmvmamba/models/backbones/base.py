@@ -2,7 +2,7 @@
 
 import copy
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmvmamba.layers.evaluation import forget_weights
 from mmvmamba.registry import WEIGHT_INITIALIZERS
 
 __all__ = [
@@ -278,12 +279,20 @@ class BaseBackbone(BaseModule):
         return block(*args)
 
     def train(self, mode: bool = True) -> 'BaseBackbone':
+        # Weights may have been exchanged in a way that leaves no trace, as an average of them is.
+        forget_weights(self)
         super().train(mode)
         self._freeze_stages()
         if mode and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'BaseBackbone':
+        # Nothing stays on a device that the weights leave.
+        forget_weights(self)
+        super()._apply(fn, recurse)
         return self
 
     def _freeze_stages(self) -> None:

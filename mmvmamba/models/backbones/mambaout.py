@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates
+from mmvmamba.layers.evaluation import add_and_norm, fuses, is_plain, linear
+from mmvmamba.ops.fused import gate_channels
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
@@ -97,7 +99,7 @@ class GatedCNNBlock(nn.Module):
         self.split = [hidden, hidden - convolved, convolved]
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.fc1 = nn.Linear(dim, 2 * hidden)
-        self.act = ACTIVATIONS[act]
+        self.activation, self.act = act, ACTIVATIONS[act]
         self.conv = nn.Conv2d(
             convolved, convolved, kernel_size, padding=kernel_size // 2, groups=convolved
         )
@@ -109,6 +111,8 @@ class GatedCNNBlock(nn.Module):
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if self.training or torch.is_grad_enabled() or traced:
             return self.forward_plain(x)
+        if fuses(x) and is_plain(self.norm, nn.LayerNorm):
+            return self.forward_fused(x)
         return self.forward_inference(x)
 
     def forward_plain(self, x: Tensor) -> Tensor:
@@ -118,6 +122,14 @@ class GatedCNNBlock(nn.Module):
         convolved = conv_channels_last(self.conv, convolved)
         y = self.fc2(self.act(gate) * torch.cat([identity, convolved], dim=-1))
         return x + self.drop_path(self.ls(y))
+
+    def forward_fused(self, x: Tensor) -> Tensor:
+        """The same on a GPU, where the gate and what it opens are one kernel."""
+        _, normed = add_and_norm(self.norm, x)
+        gate, identity, convolved = linear(self.fc1, normed).split(self.split, dim=-1)
+        convolved = conv_channels_last(self.conv, convolved)
+        y = gate_channels(gate, identity, convolved, self.activation)
+        return x + self.ls(linear(self.fc2, y))
 
     def forward_inference(self, x: Tensor) -> Tensor:
         """The same without the concatenation and, on a CPU, with hidden maps that fit its cache."""

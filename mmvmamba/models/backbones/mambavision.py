@@ -23,8 +23,11 @@ from mmvmamba.layers import (
     initial_A_log,
     layer_scale_parameter,
     resolve_dt_rank,
+    state_matrix,
 )
 from mmvmamba.layers.aligned_projection import project_parts
+from mmvmamba.layers.evaluation import add_and_norm, fuses, is_plain, kept_of_weights, linear
+from mmvmamba.ops.fused import convolve_silu
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.registry import MODELS
 
@@ -79,14 +82,14 @@ class MambaVisionMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # (W, L, C). The window is one row of tokens: the convolution and the scan run on from each
         # line to the next.
-        x, z = self._convolve(self.in_proj(x)).chunk(2, dim=-1)
+        x, z = self._convolve(linear(self.in_proj, x)).chunk(2, dim=-1)
         dt, B, C = project_parts(x, self.x_proj, self.split)
         # The bias enters twice, here and in the scan: the released weights were trained so.
-        delta = self.dt_proj(dt)
+        delta = linear(self.dt_proj, dt)
         y = selective_scan(
             x,
             delta,
-            -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
+            kept_of_weights(self, 'A', state_matrix, self.A_log),
             B,
             C,
             self.D,
@@ -94,12 +97,21 @@ class MambaVisionMixer(nn.Module):
             delta_softplus=True,
             channels_last=True,
         )
-        return self.out_proj(torch.cat([y, z], dim=-1))
+        return linear(self.out_proj, torch.cat([y, z], dim=-1))
 
     def _convolve(self, xz: Tensor) -> Tensor:
         """Both depthwise convolutions and their SiLU in one go."""
-        weight = torch.cat([self.conv1d_x.weight, self.conv1d_z.weight])
-        return F.silu(convolve_tokens(xz, weight))
+        weights = (self.conv1d_x.weight, self.conv1d_z.weight)
+        if not fuses(xz) or not all(is_plain(c, nn.Conv1d) for c in (self.conv1d_x, self.conv1d_z)):
+            return F.silu(convolve_tokens(xz, torch.cat(weights)))
+        taps = kept_of_weights(self, 'taps', taps_by_channel, *weights)
+        # 'same' padding puts the odd zero on the right.
+        return convolve_silu(xz, taps, None, [(taps.shape[1] - 1) // 2])[0]
+
+
+def taps_by_channel(*weights: Tensor) -> Tensor:
+    """The taps of convolutions that share the channels among them, ``(1, taps, channels)``."""
+    return torch.cat(weights)[:, 0].t()[None].contiguous()
 
 
 class Block(nn.Module):
@@ -134,6 +146,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, coins: int | None = None) -> Tensor:
         """Maps ``(W, L, C)`` to the same shape; branches drop in ``coins`` groups of windows."""
+        norms = self.norm1, self.norm2
+        if not self.training and fuses(x) and all(is_plain(norm, nn.LayerNorm) for norm in norms):
+            _, normed = add_and_norm(self.norm1, x)
+            x, normed = add_and_norm(self.norm2, x, self.mixer(normed), self.gamma_1)
+            y = self.mlp(normed)
+            return x + y if self.gamma_2 is None else torch.addcmul(x, y, self.gamma_2)
         x = x + self._branch(self.mixer(self.norm1(x)), self.gamma_1, coins)
         return x + self._branch(self.mlp(self.norm2(x)), self.gamma_2, coins)
 

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import drop_path, layer_scale_parameter
+from mmvmamba.layers.evaluation import convolve_all, convolve_and_norm
 
 __all__ = ['ConvBlock', 'Downsample', 'PatchEmbed', 'convolve_tokens']
 
@@ -23,7 +24,7 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv_down(x)
+        return convolve_all(self.conv_down, x)
 
 
 class Downsample(nn.Module):
@@ -34,7 +35,7 @@ class Downsample(nn.Module):
         self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.reduction(x)
+        return convolve_all(self.reduction, x)
 
 
 class ConvBlock(nn.Module):
@@ -61,8 +62,8 @@ class ConvBlock(nn.Module):
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.act1(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
+        y = self.act1(convolve_and_norm(self.conv1, self.norm1, x))
+        y = convolve_and_norm(self.conv2, self.norm2, y)
         if self.gamma is not None:
             y = y * self.gamma[:, None, None]
         return x + self.drop_path(y)

@@ -21,8 +21,18 @@ from mmvmamba.layers import (
     layer_scale_parameter,
     resize_position_grid,
     resolve_dt_rank,
+    state_matrix,
 )
 from mmvmamba.layers.aligned_projection import project_parts
+from mmvmamba.layers.evaluation import (
+    add_and_norm,
+    convolve,
+    convolve_all,
+    fuses,
+    is_plain,
+    kept_of_weights,
+    linear,
+)
 from mmvmamba.ops.scan_order import snake_orders
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.registry import MODELS
@@ -69,11 +79,11 @@ class PlainMambaStem(nn.Module):
         self.projection = nn.Conv2d(width, embed_dims, self.half_patch, stride=self.half_patch)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
-        x = self.convs(self.stem(x))
+        x = convolve_all(self.convs, convolve_all(self.stem, x))
         # Zeros go to the bottom and right of this map, not of the image: the released weights were
         # trained so.
         pad_bottom, pad_right = (-x.shape[2]) % self.half_patch, (-x.shape[3]) % self.half_patch
-        x = self.projection(F.pad(x, (0, pad_right, 0, pad_bottom)))
+        x = convolve(self.projection, F.pad(x, (0, pad_right, 0, pad_bottom)))
         return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
 
 
@@ -123,9 +133,9 @@ class PlainMambaMixer(nn.Module):
         init_dt_proj_(self.dt_proj)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x, z = linear(self.in_proj, x).chunk(2, dim=-1)
         x = x.unflatten(1, grid).permute(0, 3, 1, 2)  # (N, E, h, w)
-        u = F.silu(self.conv2d(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, L, E)
+        u = F.silu(convolve(self.conv2d, x)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, L, E)
 
         sizes = (self.dt_rank, self.d_state, self.d_state)
         dt, B, C = project_parts(u, self.x_proj, sizes)
@@ -134,9 +144,9 @@ class PlainMambaMixer(nn.Module):
             u,
             # The bias of dt_proj enters twice, here and as delta_bias: the released weights were
             # trained so.
-            self.dt_proj(dt),
-            -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
-            B[:, None] + self.direction_Bs.to(B.dtype)[moves],  # (N, 4, L, S)
+            linear(self.dt_proj, dt),
+            kept_of_weights(self, 'A', state_matrix, self.A_log),
+            B[:, None] + self._direction_terms(moves, grid, B.dtype),  # (N, 4, L, S)
             C,
             self.D,
             z=z,
@@ -146,8 +156,17 @@ class PlainMambaMixer(nn.Module):
             orders=orders,
             order_all=False,
         )
-        y = self.out_proj(y)
+        y = linear(self.out_proj, y)
         return y if self.gamma is None else y * self.gamma
+
+    def _direction_terms(self, moves: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+        """What each step of each path adds to the input matrix, ``(4, L, S)``."""
+
+        def make(table: Tensor) -> Tensor:
+            return table.to(dtype)[moves]
+
+        also = (grid, dtype)
+        return kept_of_weights(self, 'directions', make, self.direction_Bs, also=also)
 
 
 class PlainMambaBlock(nn.Module):
@@ -176,8 +195,19 @@ class PlainMambaBlock(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = x + self.drop_path(self.mamba(self.norm(x), grid))
         if self.dw is not None:
-            x = self.dw(tokens_to_map(x, grid)).flatten(2).transpose(1, 2)
+            x = convolve_all(self.dw, tokens_to_map(x, grid)).flatten(2).transpose(1, 2)
         return x
+
+    def evaluate(
+        self, x: Tensor, branch: Tensor | None, grid: Grid
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``forward`` of ``x + branch``, with a last sum that is left to who norms it."""
+        x, normed = add_and_norm(self.norm, x, branch)
+        branch = self.mamba(normed, grid)
+        if self.dw is None:
+            return x, branch
+        x = convolve_all(self.dw, tokens_to_map(x + branch, grid))
+        return x.flatten(2).transpose(1, 2), None
 
 
 @MODELS.register_module()
@@ -285,6 +315,8 @@ class PlainMamba(BaseBackbone):
     def block_tokens(self, x: Tensor, indices: Sequence[int]) -> tuple[dict[int, Tensor], Grid]:
         """The tokens after some blocks, the last of which is normed, and their grid."""
         x, grid = self.embed(x)
+        if not self.training and fuses(x) and all(map(evaluates, self.layers)):
+            return self.evaluate_tokens(x, grid, indices), grid
         tokens = {}
         for i, layer in enumerate(self.layers):
             x = self.run_block(layer, x, grid)
@@ -293,6 +325,19 @@ class PlainMamba(BaseBackbone):
             if i in indices:
                 tokens[i] = x
         return tokens, grid
+
+    def evaluate_tokens(self, x: Tensor, grid: Grid, indices: Sequence[int]) -> dict[int, Tensor]:
+        """As ``block_tokens``, with each sum of the residual stream in the kernel of a norm."""
+        tokens = {}
+        branch: Tensor | None = None
+        for i, layer in enumerate(self.layers):
+            x, branch = layer.evaluate(x, branch, grid)
+            if i in indices:
+                x, branch = x if branch is None else x + branch, None
+                tokens[i] = x
+        if self.ln1 is not None and len(self.layers) - 1 in indices:
+            tokens[len(self.layers) - 1] = self.ln1(x)
+        return tokens
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, and their grid."""
@@ -318,6 +363,15 @@ class PlainMamba(BaseBackbone):
         # only.
         height, width = (-(-(side // 2) // (patch_size // 2)) for side in sides)
         return height, width
+
+
+def evaluates(block: nn.Module) -> bool:
+    """Whether ``evaluate`` of a block may stand for a call of it."""
+    return (
+        isinstance(block, PlainMambaBlock)
+        and is_plain(block, PlainMambaBlock)
+        and is_plain(block.norm, nn.LayerNorm)
+    )
 
 
 def tokens_to_map(x: Tensor, grid: Grid) -> Tensor:

@@ -25,6 +25,7 @@ from mmvmamba.layers import (
     resize_position_embedding,
     rotate_pairs,
 )
+from mmvmamba.layers.evaluation import add_and_norm, autocast_dtype, convolve_all, fuses, is_plain
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.registry import MODELS
 
@@ -69,6 +70,9 @@ class StreamLayerNorm(nn.LayerNorm):
         return F.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(dtype)
 
 
+STREAM_NORMS = (StreamRMSNorm, StreamLayerNorm)
+
+
 class VimBlock(nn.Module):
     """Adds the last block's output to the residual stream, norms the stream and mixes it.
 
@@ -92,6 +96,11 @@ class VimBlock(nn.Module):
     def forward(
         self, hidden: Tensor, residual: Tensor | None, orders: Tensor
     ) -> tuple[Tensor, Tensor]:
+        if not self.training and fuses(hidden) and is_plain(self.norm, *STREAM_NORMS):
+            stream, branch = (hidden.float(), None) if residual is None else (residual, hidden)
+            dtype = autocast_dtype(hidden) or hidden.dtype
+            residual, normed = add_and_norm(self.norm, stream, branch, dtype=dtype)
+            return self.mixer(normed, orders), residual
         residual = add_to_stream(self.drop_path(hidden), residual)
         return self.mixer(self.norm(residual, hidden.dtype), orders), residual
 
@@ -255,7 +264,7 @@ class VisionMamba(BaseBackbone):
             raise ValueError(
                 f'images must have sides of {self.patch_size} pixels or more, got {tuple(x.shape)}'
             )
-        x = self.patch_embed(x)
+        x = convolve_all(self.patch_embed, x)
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2).contiguous()
         tokens = [getattr(self, name) for name in TOKEN_NAMES[self.class_token]]

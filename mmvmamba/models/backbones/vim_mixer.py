@@ -13,9 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers.aligned_projection import aligned_weight, split_aligned
+from mmvmamba.layers.evaluation import (
+    autocast_dtype,
+    fuses,
+    is_plain,
+    kept_of_weights,
+    linear,
+)
 from mmvmamba.layers.layer_scale import layer_scale_parameter
 from mmvmamba.layers.read_linear import ReadLinear
-from mmvmamba.layers.ssm import init_dt_proj_, initial_A_log, resolve_dt_rank
+from mmvmamba.layers.ssm import init_dt_proj_, initial_A_log, resolve_dt_rank, state_matrix
+from mmvmamba.ops.fused import convolve_silu
 from mmvmamba.ops.selective_scan import selective_scan
 
 __all__ = ['BidirectionalMamba', 'causal_conv1d']
@@ -128,27 +136,48 @@ class BidirectionalMamba(nn.Module):
         A_log: list[Tensor] = [self.A_log] if self.scan == 'none' else [self.A_log, self.A_b_log]
         orders = orders[: len(A_log)]
 
-        x, z = self.in_proj(x).chunk(2, dim=-1)
-        convolved = [
-            causal_conv1d(x, conv.weight, conv.bias, i == 1) for i, conv in enumerate(convs)
-        ]
-        u = F.silu(torch.stack(convolved))  # (P, N, L, E)
+        x, z = linear(self.in_proj, x).chunk(2, dim=-1)
+        u = self._convolve(x, convs)
         sizes = [self.dt_rank, self.d_state, self.d_state]
-        dt, B, C = split_projection(u, x_projs, sizes)
-        dt_bias = at_least_float32(torch.stack([proj.bias for proj in dt_projs]))
+        dt, B, C = split_projection(self, u, x_projs, sizes)
+        biases = [proj.bias for proj in dt_projs]
         y = selective_scan(
             u.transpose(0, 1),
-            project(dt, dt_projs).transpose(0, 1),
-            -torch.exp(at_least_float32(torch.stack(A_log))),
+            project(self, dt, dt_projs).transpose(0, 1),
+            kept_of_weights(self, 'A', stacked_state_matrix, *A_log),
             B.transpose(0, 1),
             C.transpose(0, 1),
-            at_least_float32(torch.stack(D)).expand(len(orders), -1),
+            kept_of_weights(self, 'D', stacked, *D).expand(len(orders), -1),
             z=z,
-            delta_bias=dt_bias.expand(len(orders), -1),
+            delta_bias=kept_of_weights(self, 'bias', stacked, *biases).expand(len(orders), -1),
             delta_softplus=True,
             channels_last=True,
             orders=orders,
         )
+        return self._project_out(y)
+
+    def _convolve(self, x: Tensor, convs: Sequence[nn.Conv1d]) -> Tensor:
+        """Each convolution of ``(N, L, E)`` and SiLU, ``(P, N, L, E)``; the second is reversed."""
+        if not fuses(x) or not all(is_plain(conv, nn.Conv1d) for conv in convs):
+            convolved = [
+                causal_conv1d(x, conv.weight, conv.bias, i == 1)  # type: ignore[arg-type]
+                for i, conv in enumerate(convs)
+            ]
+            return F.silu(torch.stack(convolved))
+        taps = kept_of_weights(self, 'taps', taps_in_order, *(conv.weight for conv in convs))
+        bias = kept_of_weights(self, 'conv bias', stacked, *(conv.bias for conv in convs))
+        return convolve_silu(x, taps, bias, (taps.shape[1] - 1, 0)[: len(convs)])
+
+    def _project_out(self, y: Tensor) -> Tensor:
+        if fuses(y) and is_plain(self.out_proj, nn.Linear):
+            dtype = autocast_dtype(y) or y.dtype
+
+            def make(weight: Tensor, gamma: Tensor | None = None) -> Tensor:
+                weight = weight / 2 if self.use_divide_out else weight
+                return (weight if gamma is None else weight * gamma[:, None]).to(dtype)
+
+            weights = (self.out_proj.weight, self.gamma)
+            return F.linear(y, kept_of_weights(self, 'out', make, *weights, also=dtype))
         y = self.out_proj(y)
         if self.use_divide_out:
             # After the projection, which is linear: there are fewer channels to halve.
@@ -156,20 +185,46 @@ class BidirectionalMamba(nn.Module):
         return y if self.gamma is None else y * self.gamma
 
 
-def project(x: Tensor, projections: Sequence[nn.Linear]) -> Tensor:
+def project(mixer: nn.Module, x: Tensor, projections: Sequence[nn.Linear]) -> Tensor:
     """Each of P sequences ``(P, N, L, in)`` through its own projection, without the bias."""
-    weights = torch.stack([projection.weight for projection in projections])
-    return torch.einsum('pnli,poi->pnlo', x, weights)
+    dtype = autocast_dtype(x)
+
+    def make(*weights: Tensor) -> Tensor:
+        return torch.stack(weights).to(dtype or weights[0].dtype)
+
+    weights = (projection.weight for projection in projections)
+    stack = kept_of_weights(mixer, 'step projection', make, *weights, also=dtype)
+    return torch.einsum('pnli,poi->pnlo', x, stack)
 
 
 def split_projection(
-    x: Tensor, projections: Sequence[nn.Linear], sizes: Sequence[int]
+    mixer: nn.Module, x: Tensor, projections: Sequence[nn.Linear], sizes: Sequence[int]
 ) -> list[Tensor]:
     """As ``project``, split into parts, which on a GPU lie as ``project_parts`` has them."""
-    if x.device.type != 'cuda':
-        return list(project(x, projections).split(list(sizes), dim=-1))
-    weights = torch.stack([projection.weight for projection in projections])
-    return split_aligned(torch.einsum('pnli,poi->pnlo', x, aligned_weight(weights, sizes)), sizes)
+    dtype, is_gpu = autocast_dtype(x), x.device.type == 'cuda'
+
+    def make(*weights: Tensor) -> Tensor:
+        stack = torch.stack(weights)
+        return (aligned_weight(stack, sizes) if is_gpu else stack).to(dtype or stack.dtype)
+
+    weights = (projection.weight for projection in projections)
+    stack = kept_of_weights(mixer, 'projection', make, *weights, also=dtype)
+    y = torch.einsum('pnli,poi->pnlo', x, stack)
+    return split_aligned(y, sizes) if is_gpu else list(y.split(list(sizes), dim=-1))
+
+
+def taps_in_order(*weights: Tensor) -> Tensor:
+    """The taps of a causal and of a reversed convolution as they meet tokens, ``(P, taps, E)``."""
+    rows = (w[:, 0].flip(-1) if i else w[:, 0] for i, w in enumerate(weights))
+    return torch.stack([row.t() for row in rows])
+
+
+def stacked(*weights: Tensor) -> Tensor:
+    return at_least_float32(torch.stack(weights))
+
+
+def stacked_state_matrix(*A_logs: Tensor) -> Tensor:
+    return state_matrix(torch.stack(A_logs))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -20,6 +20,15 @@ from mmvmamba.layers import (
     init_dt_proj_,
     initial_A_log,
     resolve_dt_rank,
+    state_matrix,
+)
+from mmvmamba.layers.evaluation import (
+    add_and_norm,
+    cast_once,
+    fuses,
+    is_plain,
+    kept_of_weights,
+    linear,
 )
 from mmvmamba.ops.scan_order import cross_orders
 from mmvmamba.ops.selective_scan import selective_scan
@@ -124,25 +133,27 @@ class CrossScanMixer(nn.Module):
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.in_proj(x)
+        x = linear(self.in_proj, x)
         if self.with_gate:
             x, z = x.chunk(2, dim=-1)
         u = F.silu(conv_channels_last(self.conv2d, x))
         y = self.out_norm(self.scan(u.flatten(1, 2), u.shape[1:3])).view(u.shape)
         if self.with_gate:
             y = y * F.silu(z)
-        return self.out_proj(y)
+        return linear(self.out_proj, y)
 
     def scan(self, u: Tensor, grid: Sequence[int]) -> Tensor:
         """Scans ``(N, L, E)``; all projections of the four directions are two products."""
-        parameters = F.linear(u, self.x_proj_weight.flatten(0, 1))
+        weights = (self.x_proj_weight, self.dt_projs_weight)
+        x_proj, dt_projs = cast_once(self, u, *weights)
+        A = kept_of_weights(self, 'A', state_matrix, self.A_logs)
+        parameters = F.linear(u, x_proj.flatten(0, 1))
         parameters = parameters.unflatten(-1, (NUM_DIRECTIONS, -1)).transpose(1, 2)
         dt, B, C = parameters.split(self.split, dim=-1)  # (N, K, L, R), (N, K, L, S) twice
-        A_logs = self.A_logs.to(torch.promote_types(self.A_logs.dtype, torch.float32))
         return selective_scan(
             u,
-            torch.einsum('nklr,ker->nkle', dt, self.dt_projs_weight),
-            -torch.exp(A_logs).unflatten(0, (NUM_DIRECTIONS, -1)),
+            torch.einsum('nklr,ker->nkle', dt, dt_projs),
+            A.unflatten(0, (NUM_DIRECTIONS, -1)),
             B,
             C,
             self.Ds.unflatten(0, (NUM_DIRECTIONS, -1)),
@@ -177,6 +188,13 @@ class VMambaBlock(nn.Module):
             self.mlp = MLP(dim, int(mlp_ratio * dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        norms = [self.norm] if self.mlp is None else [self.norm, self.norm2]
+        if not self.training and fuses(x) and all(is_plain(norm, nn.LayerNorm) for norm in norms):
+            branch = self.op(add_and_norm(self.norm, x)[1])
+            if self.mlp is None:
+                return x + branch
+            x, normed = add_and_norm(self.norm2, x, branch)
+            return x + self.mlp(normed)
         x = x + self.drop_path(self.op(self.norm(x)))
         if self.mlp is not None:
             x = x + self.drop_path(self.mlp(self.norm2(x)))

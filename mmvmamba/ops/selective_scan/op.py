@@ -8,10 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvmamba.ops.flops import register_scan_formulas
+from mmvmamba.ops.fused import fuses
 
 from .arguments import ScanArgs, canonical_arguments, check_values
 from .dispatch import SCAN, chunk_length_for, debug_mode
 from .export import plain_scan
+from .gated import gated_scan
 
 __all__ = ['scan_decompositions', 'selective_scan']
 
@@ -125,6 +127,9 @@ def selective_scan(
     args = canonical_arguments(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, channels_last, orders, order_all
     )
+    if z is not None and not return_last_state and fuses(u) and _has_one_kernel(backend):
+        out = gated_scan(args, z if channels_last else z.transpose(1, 2), backend)
+        return out if channels_last else out.transpose(1, 2)
     out, last_state = _scan(args, backend, return_last_state)
     if not channels_last:
         out = out.transpose(1, 2)
@@ -133,6 +138,11 @@ def selective_scan(
     if not return_last_state:
         return out
     return out, last_state if orders is not None else last_state[:, 0]
+
+
+def _has_one_kernel(backend: str | None) -> bool:
+    """Whether the scan is one of those in kernels, not one in plain operators."""
+    return SCAN.requested(backend) != 'export'
 
 
 def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[Tensor, Tensor]:

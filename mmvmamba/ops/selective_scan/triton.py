@@ -15,7 +15,7 @@ from mmvmamba.ops.triton_device import on_device, power_of_two, triton_unavailab
 
 from .arguments import ScanArgs
 
-__all__ = ['backward', 'forward', 'unavailable_reason']
+__all__ = ['backward', 'forward', 'gated_forward', 'unavailable_reason']
 
 LARGEST_STATE = 256
 # States of a channel block, states = channels * padded state size; steps of a tile; warps. The
@@ -39,6 +39,8 @@ WARPS_PER_PROCESSOR = 8
 SEGMENT_STEPS = 64
 # Segments cost a second pass, almost as long as the first.
 FEWEST_SEGMENTS = 3
+# Values that a program of the gate's kernel makes.
+GATE_BLOCK = 1024
 # Directions with one decay that share a program: more would not fit into registers.
 SHARED_DIRECTIONS = (4, 3, 2)
 
@@ -58,6 +60,27 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
 def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    out, last_state, checkpoints = _scan_directions(args, chunk_length, with_last_state)
+    return _sum_directions(out)[:, 0].to(args.u.dtype), last_state, checkpoints
+
+
+def gated_forward(args: ScanArgs, z: Tensor) -> Tensor:
+    """The sum over directions times ``silu(z)``, both ``(batch, length, dim)``."""
+    out, _, _ = _scan_directions(args, 0, False)
+    gated = args.u.new_empty(args.batch, args.length, args.dim)
+    block = GATE_BLOCK
+    with on_device(args.u.device):
+        _kernels().selective_scan_gate_kernel[(-(-gated.numel() // block),)](
+            out, z, gated, *z.stride(), args.batch, args.length, args.dim,
+            DIRECTIONS=args.directions, BLOCK=block, num_warps=4,
+        )  # fmt: skip
+    return gated
+
+
+def _scan_directions(
+    args: ScanArgs, chunk_length: int, with_last_state: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """As ``forward``, without the sum over directions: ``(batch, directions, length, dim)``."""
     kernels = _kernels()
     args = _with_whole_rows(args)
     u, directions, length, dim = args.u, args.directions, args.length, args.dim
@@ -94,7 +117,7 @@ def forward(
 
     with on_device(u.device):
         _run_tuned('forward', args, plan, shared, FORWARD_CONFIGS, launch)
-    return _sum_directions(out)[:, 0].to(u.dtype), last_state, checkpoints
+    return out, last_state, checkpoints
 
 
 def backward(

@@ -34,6 +34,7 @@ __all__ = [
     'selective_scan_bwd_kernel',
     'selective_scan_carry_kernel',
     'selective_scan_fwd_kernel',
+    'selective_scan_gate_kernel',
     'selective_scan_segment_kernel',
 ]
 
@@ -258,6 +259,24 @@ def selective_scan_carry_kernel(
         tl.store(carried + (row * segments + segment) * size + at, carry, mask=inside)
         carry = tl.exp2(A2 * total) * carry + added
         total, added = next_total, next_added
+
+
+@triton.jit(do_not_specialize=SIZES)
+def selective_scan_gate_kernel(
+    out, z, gated, z_b, z_t, z_d, batch, length, dim,
+    DIRECTIONS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Adds up what the directions put out, in their order, and gates the sum by ``silu(z)``."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    size = length * dim
+    inside = at < size * batch
+    b, rest = at // size, at % size
+    gate = load(z, b * z_b + rest // dim * z_t + rest % dim * z_d, inside)
+    total = tl.zeros([BLOCK], tl.float32)
+    for k in tl.static_range(DIRECTIONS):
+        total += load(out, (b * DIRECTIONS + k) * size + rest, inside)
+    y = total * gate * sigmoid(gate)
+    tl.store(gated + at, y.to(gated.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=SIZES)

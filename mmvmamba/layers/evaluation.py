@@ -1,0 +1,200 @@
+"""Layers in plain evaluation on a GPU, where launching kernels is what costs time.
+
+``fuses`` of ``mmvmamba.ops.fused`` says when that is. Everywhere else these functions call the
+layers as they are: in training, on the CPU, under ``torch.compile``, in an export.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from mmvmamba.ops.fused import add_norm, fuses
+
+from .read_linear import ReadLinear
+
+__all__ = [
+    'add_and_norm',
+    'autocast_dtype',
+    'cast_once',
+    'convolve',
+    'convolve_all',
+    'convolve_and_norm',
+    'forget_weights',
+    'fuses',
+    'is_plain',
+    'kept_of_weights',
+    'linear',
+]
+
+Made = TypeVar('Made')
+Norm = nn.LayerNorm | nn.RMSNorm
+KEPT = '_kept_of_weights'
+
+
+class _Kept(dict[Hashable, tuple[tuple, tuple, Any]]):
+    """What a module keeps; a copy or a file of the module begins without it."""
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return _Kept, ()
+
+
+def kept_of_weights(
+    module: nn.Module,
+    name: str,
+    make: Callable[..., Made],
+    *weights: Tensor | None,
+    also: Hashable = None,
+) -> Made:
+    """What ``make`` computes of weights alone, kept with the module as long as they stay the same.
+
+    A weight that was changed in place, exchanged or given other memory is noticed by its identity,
+    version counter and memory. What goes around the counter (``weight.data.copy_``) is not: after
+    it, ``model.eval()`` or ``forget_weights(model)`` is due. Nothing is kept while a CUDA graph is
+    captured, which then follows the weights, or in distributed runs, which exchange them.
+
+    Args:
+        module: What keeps the result.
+        name: Tells the results of a module apart.
+        make: Called with the weights.
+        weights: What the result depends on.
+        also: What else it depends on; the result for the last one is kept.
+    """
+    given = tuple(x for x in weights if x is not None)
+    if not fuses(given[0]) or not _may_keep(given):
+        return make(*weights)
+    kept = module.__dict__.get(KEPT)
+    if kept is None:
+        kept = module.__dict__[KEPT] = _Kept()
+    stamp = (also, *((id(x), x._version, x.untyped_storage()._cdata) for x in given))
+    entry = kept.get(name)
+    if entry is None or entry[1] != stamp:
+        # The weights are held, so that no other one can get the number of one that has gone.
+        entry = kept[name] = (given, stamp, make(*weights))
+    made: Made = entry[2]
+    return made
+
+
+def forget_weights(model: nn.Module) -> None:
+    """Drops what modules keep of their weights."""
+    for module in model.modules():
+        module.__dict__.pop(KEPT, None)
+
+
+def _may_keep(weights: tuple[Tensor, ...]) -> bool:
+    return (
+        not any(x.is_inference() or hasattr(x, '__tensor_flatten__') for x in weights)
+        and not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        and not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
+    )
+
+
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether calling a module does nothing but what its class does."""
+    return type(module) in kinds and not (
+        module._forward_hooks or module._forward_pre_hooks or _has_any_global_hook()
+    )
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The precision for weights that meet ``x`` in a matrix product; None: as they are.
+
+    Where nothing is kept, autocast casts them itself.
+    """
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) and fuses(x) else None
+
+
+def cast_once(module: nn.Module, x: Tensor, *weights: Tensor | None) -> Sequence[Any]:
+    """Weights as autocast would have them where they meet ``x``, cast once."""
+    dtype = autocast_dtype(x)
+    if dtype is None:
+        return weights
+
+    def lower(*weights: Tensor | None) -> list[Tensor | None]:
+        return [None if w is None else w.to(dtype) for w in weights]
+
+    return kept_of_weights(module, 'cast', lower, *weights, also=dtype)
+
+
+def linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """Calls a linear layer, whose weights autocast finds cast already."""
+    if not fuses(x) or not is_plain(layer, nn.Linear, ReadLinear):
+        out: Tensor = layer(x)
+        return out
+    own = cast(nn.Linear, layer)
+    weight, bias = cast_once(layer, x, own.weight, own.bias)
+    # As a matrix: torch adds the bias in a kernel of its own where more axes are not contiguous.
+    return F.linear(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+
+
+def convolve(layer: nn.Module, x: Tensor) -> Tensor:
+    """Calls a convolution of maps, whose weights autocast finds cast already."""
+    if not fuses(x) or not is_plain(layer, nn.Conv2d):
+        out: Tensor = layer(x)
+        return out
+    own = cast(nn.Conv2d, layer)
+    weight, bias = cast_once(layer, x, own.weight, own.bias)
+    return own._conv_forward(x, weight, bias)
+
+
+def convolve_and_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and the BatchNorm behind it, whose fixed statistics become part of it."""
+    is_fixed = is_plain(norm, nn.BatchNorm2d) and not norm.training and norm.running_var is not None
+    if not is_fixed or not fuses(x) or not is_plain(conv, nn.Conv2d):
+        out: Tensor = norm(conv(x))
+        return out
+    own, fixed = cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
+    dtype = autocast_dtype(x) or x.dtype
+
+    def fold(weight, bias, mean, var, gamma, beta) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        mean = mean if bias is None else mean - bias
+        scale = torch.rsqrt(var + fixed.eps) * (1 if gamma is None else gamma)
+        shift = -mean * scale if beta is None else beta - mean * scale
+        return (weight * scale[:, None, None, None]).to(dtype), shift.to(dtype)
+
+    statistics = (fixed.running_mean, fixed.running_var, fixed.weight, fixed.bias)
+    weights = (own.weight, own.bias, *statistics)
+    weight, bias = kept_of_weights(conv, 'norm', fold, *weights, also=(dtype, fixed.eps))
+    return own._conv_forward(x, weight, bias)
+
+
+def convolve_all(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Calls layers one after the other, convolutions with the BatchNorms behind them."""
+    if not fuses(x) or not is_plain(layers, nn.Sequential):
+        out: Tensor = layers(x)
+        return out
+    rest = list(layers)
+    while rest:
+        layer = rest.pop(0)
+        if rest and isinstance(rest[0], nn.BatchNorm2d):
+            x = convolve_and_norm(layer, rest.pop(0), x)
+        else:
+            x = convolve(layer, x)
+    return x
+
+
+def add_and_norm(
+    norm: Norm,
+    stream: Tensor,
+    branch: Tensor | None = None,
+    scale: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Adds a branch to the residual stream and norms the sum, in one kernel; see ``add_norm``.
+
+    Args:
+        norm: A LayerNorm or RMSNorm of the last axis.
+        stream: The residual stream, which ``fuses``.
+        branch: What is added.
+        scale: Factors on the channels of the branch.
+        dtype: Of the normed result; None for that of matrix products.
+    """
+    eps = torch.finfo(stream.dtype).eps if norm.eps is None else norm.eps
+    bias = norm.bias if isinstance(norm, nn.LayerNorm) else None
+    dtype = dtype or autocast_dtype(stream) or stream.dtype
+    is_rms = isinstance(norm, nn.RMSNorm)
+    return add_norm(stream, branch, scale, norm.weight, bias, eps, is_rms, dtype)
