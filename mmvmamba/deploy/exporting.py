@@ -16,7 +16,7 @@ from mmvmamba.files import put_in_place
 from mmvmamba.ops import scan_backend
 from mmvmamba.version import __version__
 
-from .formats import FORMATS, Format
+from .formats import FORMATS, Format, Run
 from .networks import Network, example_images, network_of
 
 __all__ = ['Exported', 'export']
@@ -49,12 +49,13 @@ def export(
     batch: int | Literal['dynamic'] = 1,
     half: bool = False,
     license: str | None = None,
+    predictions: bool = False,
 ) -> Exported:
     """Writes a model as a file of another format and compares the file with the model.
 
-    A classifier gives logits, a backbone its maps, a segmentor logits at the size of the image, a
-    detector what its dense head gives at each level. The input is ``images``: RGB, normalised by
-    ``mean`` and ``std`` of the metadata. The model itself is not changed.
+    A classifier gives logits, a backbone its maps, a segmentor logits and labels at the size of the
+    image, a detector what its dense head gives at each level. The input is ``images``: RGB,
+    normalised by ``mean`` and ``std`` of the metadata. The model itself is not changed.
 
     Args:
         model: A model of ``get_model`` or a backbone, on the CPU.
@@ -64,13 +65,17 @@ def export(
         batch: Images at a time, or 'dynamic'.
         half: Whether weights and input are float16.
         license: Of the weights, for the metadata.
+        predictions: Whether a detector gives boxes, scores, labels and masks, too.
 
     Raises:
         ValueError: An argument does not fit, a format does not take the model, or the written file
             gives other numbers.
         ImportError: A package is missing that the format needs.
     """
-    kind, network = _format(format), network_of(model)
+    kind = _format(format)
+    network = (
+        _whole_detector(model, kind, format, batch, half) if predictions else network_of(model)
+    )
     height, width = _shape(model, shape)
     _check_batch(batch, kind, format)
     path = Path(path)
@@ -82,14 +87,7 @@ def export(
     count = 2 if batch == 'dynamic' else batch
     cases = [images.to(dtype) for images in example_images(count, (height, width))]
     metadata = _metadata(model, network, format, (height, width), batch, dtype, license)
-    try:
-        wanted = [_outputs(network, images) for images in cases]
-        program = _program(network, cases[0], batch == 'dynamic')
-    except (RuntimeError, torch._dynamo.exc.UserError) as error:
-        raise ValueError(
-            f'{type(model).__name__} does not take images of {height} x {width}, or has no graph '
-            f'of one size: {_first_line(error)}'
-        ) from error
+    program = _trace(network, cases[0], batch == 'dynamic', type(model).__name__)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
         part = Path(folder) / f'{path.stem or "model"}{kind.suffix}'
         with torch.no_grad(), scan_backend('export'):
@@ -97,23 +95,40 @@ def export(
         if batch == 'dynamic':
             # Of another number than it was traced with.
             cases.append(torch.cat(cases)[:3])
-            wanted.append(_outputs(network, cases[-1]))
-        difference = _compare(kind, part, cases, wanted)
-        if not difference <= TOLERANCES[dtype]:
+        error = _compare(kind.load(part), network, cases)
+        if not error <= TOLERANCES[dtype]:
             raise ValueError(
                 f'the {format} file gives other numbers than the model: the relative error is '
-                f'{difference:.2g}, allowed are {TOLERANCES[dtype]:g}; nothing was written'
+                f'{error:.2g}, allowed are {TOLERANCES[dtype]:g}; nothing was written'
             )
         _place(part, path)
-    return Exported(path, difference, metadata)
+    return Exported(path, error, metadata)
 
 
-def _compare(
-    kind: Format, path: Path, cases: Sequence[Tensor], wanted: Sequence[Sequence[Tensor]]
-) -> float:
+def _compare(run: Run, network: Network, cases: Sequence[Tensor]) -> float:
     """Runs a file; returns the largest error of all cases."""
-    run = kind.load(path)
-    return max(_error(run(images), want) for images, want in zip(cases, wanted, strict=True))
+    errors = []
+    for images in cases:
+        got = run(images)
+        with torch.no_grad():
+            errors.append(_error(got, network.wanted(images, got)))
+    return max(errors)
+
+
+def _whole_detector(
+    model: nn.Module, kind: Format, format: str, batch: int | str, half: bool
+) -> Network:
+    """The network that chooses boxes, if everything asked for goes with it."""
+    if not (hasattr(model, 'bbox_head') or hasattr(model, 'rpn_head')):
+        raise ValueError(f'predictions are those of a detector, got {type(model).__name__}')
+    from .detections import detector_of  # imports mmdet
+
+    if not kind.chooses_boxes:
+        able = [name for name, other in FORMATS.items() if other.chooses_boxes]
+        raise ValueError(f'predictions are exported to {", ".join(able)} alone, not to {format}')
+    if batch == 'dynamic' or half:
+        raise ValueError('predictions need a number of images (batch) and float32 (half=False)')
+    return detector_of(model)
 
 
 def _format(name: str) -> Format:
@@ -146,16 +161,20 @@ def _check_batch(batch: int | str, kind: Format, name: str) -> None:
         raise ValueError(f"batch must be 1 or more, or 'dynamic', got {batch!r}")
 
 
-def _outputs(network: Network, images: Tensor) -> list[Tensor]:
-    with torch.no_grad():
-        return list(network(images))
-
-
-def _program(network: Network, images: Tensor, is_dynamic: bool) -> ExportedProgram:
-    """Traces the network in plain operators."""
+def _trace(network: Network, images: Tensor, is_dynamic: bool, name: str) -> ExportedProgram:
+    """Traces the network in plain operators; one sentence if it does not take the images."""
     shapes = ({0: Dim('batch', min=1, max=MAX_BATCH)},) if is_dynamic else None
-    with torch.no_grad(), scan_backend('export'):
-        return torch.export.export(network, (images,), dynamic_shapes=shapes)
+    try:
+        with torch.no_grad():
+            network(images)
+            with scan_backend('export'):
+                return torch.export.export(network, (images,), dynamic_shapes=shapes)
+    except (RuntimeError, torch._dynamo.exc.UserError) as error:
+        height, width = images.shape[-2:]
+        raise ValueError(
+            f'{name} does not take images of {height} x {width}, or has no graph of one size: '
+            f'{_first_line(error)}'
+        ) from error
 
 
 def _metadata(
@@ -193,6 +212,7 @@ def _metadata(
         std=std,
         **resize,
         outputs=list(network.names),
+        **network.facts,
         classes=list(classes),
         license=license or 'not stated',
     )

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from .networks import Network
 from .onnx_graph import to_onnx
 
-__all__ = ['FORMATS', 'Format']
+__all__ = ['FORMATS', 'Format', 'Run']
 
 KEY = 'mmvmamba'
 Run = Callable[[Tensor], list[Tensor]]
@@ -31,12 +31,14 @@ class Format:
         suffix: Of its files.
         packages: What has to be importable, and the command that installs it.
         takes_free_batch: Whether the batch may be left free.
+        chooses_boxes: Whether it has the operators that choose boxes and cut regions out.
     """
 
     suffix: str
     packages: tuple[str, ...] = ()
     install = ''
     takes_free_batch = True
+    chooses_boxes = False
 
     def missing(self) -> str | None:
         """Why the format cannot be written here, or None."""
@@ -63,17 +65,39 @@ class TorchProgram(Format):
 
     suffix = '.pt2'
 
-    def write(self, program, network, images, path, meta):
+    def write(
+        self, program: ExportedProgram, network: Network, images: Tensor, path: Path, meta: dict
+    ) -> None:
         torch.export.save(program, path, extra_files={f'{KEY}.json': json.dumps(meta)})
 
-    def load(self, path):
+    def load(self, path: Path) -> Run:
         module = torch.export.load(path).module()
         return lambda images: list(module(images))
 
-    def metadata(self, path):
+    def metadata(self, path: Path) -> dict:
         extra = {f'{KEY}.json': ''}
         torch.export.load(path, extra_files=extra)
         return json.loads(extra[f'{KEY}.json'])
+
+
+class OneShape(nn.Module):
+    """A traced module that refuses images of another shape: its sizes are constants.
+
+    Args:
+        traced: A module of images.
+        shape: Of the images it was traced with.
+    """
+
+    def __init__(self, traced: nn.Module, shape: list[int]) -> None:
+        super().__init__()
+        self.traced = traced
+        self.shape = shape
+
+    # Without types: what the traced module returns is known to the compiler alone.
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        if list(images.shape) != self.shape:
+            raise ValueError(f'images must be {self.shape}, got {list(images.shape)}')
+        return self.traced(images)
 
 
 class TorchScript(Format):
@@ -82,20 +106,25 @@ class TorchScript(Format):
     suffix = '.ts'
     takes_free_batch = False
 
-    def write(self, program, network, images, path, meta):
+    def write(
+        self, program: ExportedProgram, network: Network, images: Tensor, path: Path, meta: dict
+    ) -> None:
         with warnings.catch_warnings():
             # It is deprecated, and sizes become constants: both are said in the documentation.
             warnings.simplefilter('ignore')
-            traced = torch.jit.freeze(torch.jit.trace(network, images, check_trace=False))
-            torch.jit.save(traced, path, _extra_files={f'{KEY}.json': json.dumps(meta)})
+            traced = torch.jit.trace(network, images, check_trace=False)
+            checked = torch.jit.script(OneShape(traced, list(images.shape)).eval())
+            torch.jit.save(
+                torch.jit.freeze(checked), path, _extra_files={f'{KEY}.json': json.dumps(meta)}
+            )
 
-    def load(self, path):
+    def load(self, path: Path) -> Run:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             module = torch.jit.load(path)
         return lambda images: list(module(images))
 
-    def metadata(self, path):
+    def metadata(self, path: Path) -> dict:
         extra = {f'{KEY}.json': ''}
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -109,15 +138,18 @@ class Onnx(Format):
     suffix = '.onnx'
     packages = ('onnx', 'onnxscript', 'onnxruntime')
     install = 'pip install "mmvmamba[export]"'
+    chooses_boxes = True
 
-    def write(self, program, network, images, path, meta):
+    def write(
+        self, program: ExportedProgram, network: Network, images: Tensor, path: Path, meta: dict
+    ) -> None:
         import onnx_ir
 
         model = to_onnx(program, list(network.names))
         model.metadata_props[KEY] = json.dumps(meta)
         onnx_ir.save(model, path)
 
-    def load(self, path):
+    def load(self, path: Path) -> Run:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
@@ -125,7 +157,7 @@ class Onnx(Format):
             torch.from_numpy(np.asarray(x)) for x in session.run(None, {'images': images.numpy()})
         ]
 
-    def metadata(self, path):
+    def metadata(self, path: Path) -> dict:
         import onnx
 
         model = onnx.load(path, load_external_data=False)
@@ -139,7 +171,9 @@ class OpenVino(Format):
     packages = ('onnx', 'onnxscript', 'openvino')
     install = 'pip install "mmvmamba[export,openvino]"'
 
-    def write(self, program, network, images, path, meta):
+    def write(
+        self, program: ExportedProgram, network: Network, images: Tensor, path: Path, meta: dict
+    ) -> None:
         import onnx_ir
         import openvino
 
@@ -150,14 +184,14 @@ class OpenVino(Format):
         model.set_rt_info(json.dumps(meta), KEY)
         openvino.save_model(model, path, compress_to_fp16=False)
 
-    def load(self, path):
+    def load(self, path: Path) -> Run:
         import openvino
 
         # Full precision: OpenVINO may choose bfloat16 on CPUs that have it.
         compiled = openvino.compile_model(path, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
         return lambda images: [torch.from_numpy(x) for x in compiled(images.numpy()).values()]
 
-    def metadata(self, path):
+    def metadata(self, path: Path) -> dict:
         import openvino
 
         return json.loads(openvino.Core().read_model(path).get_rt_info(KEY).astype(str))
@@ -168,11 +202,13 @@ class AotInductor(Format):
 
     suffix = '.aoti.pt2'
 
-    def missing(self):
+    def missing(self) -> str | None:
         compiler = shutil.which('g++') or shutil.which('clang++')
         return None if compiler else 'needs a C++ compiler: install g++'
 
-    def write(self, program, network, images, path, meta):
+    def write(
+        self, program: ExportedProgram, network: Network, images: Tensor, path: Path, meta: dict
+    ) -> None:
         from torch._inductor import aoti_compile_and_package
 
         # torch takes names of this ending alone.
@@ -182,13 +218,13 @@ class AotInductor(Format):
             aoti_compile_and_package(program, package_path=package, inductor_configs=settings)
             shutil.move(package, path)
 
-    def load(self, path):
+    def load(self, path: Path) -> Run:
         from torch._inductor import aoti_load_package
 
         package = aoti_load_package(str(path))
         return lambda images: list(package(images))
 
-    def metadata(self, path):
+    def metadata(self, path: Path) -> dict:
         from torch._inductor import aoti_load_package
 
         return json.loads(aoti_load_package(str(path)).get_metadata()[KEY])

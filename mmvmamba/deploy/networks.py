@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvmamba.models.backbones.base import BaseBackbone
 
-__all__ = ['Network', 'example_images', 'network_of']
+__all__ = ['DenseHead', 'Network', 'example_images', 'network_of']
 
 
 class Network(nn.Module):
@@ -17,20 +17,30 @@ class Network(nn.Module):
     Attributes:
         task: What it does, for the metadata of a file.
         names: Of its outputs.
+        decides: Whether it chooses boxes, which not every format can.
+        facts: What else its users have to know, for the metadata.
     """
 
     task: str
     names: tuple[str, ...]
+    decides = False
 
     model: Any
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.facts: dict[str, Any] = {}
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, C, H, W)`` to the outputs, as many as ``names``."""
         raise NotImplementedError
+
+    def wanted(self, images: Tensor, got: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What a file should have given: of decisions those that follow from its own numbers, so
+        that the last bit of a score does not matter.
+        """
+        return self(images)
 
 
 class Backbone(Network):
@@ -57,34 +67,57 @@ class Classifier(Network):
 
 
 class Segmentor(Network):
-    """The logits of a segmentor at the size of the image, without windows that slide."""
+    """The logits of a segmentor at the size of the image, without windows that slide, and the
+    class of each pixel.
+    """
 
-    task, names = 'segmentation', ('logits',)
+    task, names = 'segmentation', ('logits', 'labels')
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits = self._logits(images)
+        return logits, self._labels(logits)
+
+    def wanted(self, images: Tensor, got: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        logits, labels = got
+        wanted = self._labels(logits)
+        if logits.shape[1] > 1 and labels.shape == wanted.shape:
+            # Of classes with equal logits any may be chosen.
+            chosen = logits.gather(1, labels.long().clamp(0, logits.shape[1] - 1)[:, None])
+            wanted = torch.where(chosen[:, 0] == logits.amax(1), labels, wanted)
+        return self._logits(images), wanted
+
+    def _logits(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         meta = dict(img_shape=torch.Size((height, width)), ori_shape=(height, width))
-        return (self.model.encode_decode(images, [meta]),)
+        logits: Tensor = self.model.encode_decode(images, [meta])
+        return logits
+
+    def _labels(self, logits: Tensor) -> Tensor:
+        """The class of each pixel, as mmseg chooses it."""
+        if logits.shape[1] > 1:
+            return logits.argmax(1)
+        return (logits[:, 0].sigmoid() > self.model.decode_head.threshold).long()
 
 
-class Detector(Network):
+class DenseHead(Network):
     """What the dense head of a detector gives: of one stage its own, of two that of proposals."""
 
     task = 'detection'
     parts = ('scores', 'boxes')
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__(model)
-        levels = range(_dense_head(model).prior_generator.num_levels)
+        self.head: Any = model.bbox_head if hasattr(model, 'bbox_head') else model.rpn_head
+        levels = range(self.head.prior_generator.num_levels)
         self.names = tuple(f'{part}{level}' for part in self.parts for level in levels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        scores, boxes = _dense_head(self.model)(self.model.extract_feat(images))
+        return self.outputs(self.model.extract_feat(images))
+
+    def outputs(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Maps of scores, then of boxes, from those of the pyramid."""
+        scores, boxes = self.head(features)
         return (*scores, *boxes)
-
-
-def _dense_head(model: Any) -> Any:
-    return model.bbox_head if hasattr(model, 'bbox_head') else model.rpn_head
 
 
 def network_of(model: nn.Module) -> Network:
@@ -98,7 +131,7 @@ def network_of(model: nn.Module) -> Network:
     if hasattr(model, 'encode_decode'):
         return Segmentor(model)
     if hasattr(model, 'rpn_head') or hasattr(getattr(model, 'bbox_head', None), 'prior_generator'):
-        return Detector(model)
+        return DenseHead(model)
     if hasattr(model, 'head') and isinstance(getattr(model, 'backbone', None), BaseBackbone):
         return Classifier(model)
     raise ValueError(

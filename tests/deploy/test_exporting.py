@@ -1,15 +1,22 @@
 """Exported files give the model's numbers and say what they are; bad input leaves nothing."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.config import Config
 
 import mmvmamba
+from mmvmamba.apis.task_models import build_from_config
 from mmvmamba.cli.commands import export as command
 from mmvmamba.cli.main import main
 from mmvmamba.deploy import FORMATS, export, exporting, formats
+from mmvmamba.deploy.networks import network_of
 from mmvmamba.testing import load_filled
 from tests.models.test_backbone_contract import build
 
+ROOT = Path(__file__).parents[2]
 # Compiling takes minutes.
 MARKS = {name: pytest.mark.full if name == 'aoti' else pytest.mark.slow for name in FORMATS}
 EACH = pytest.mark.parametrize(
@@ -53,6 +60,17 @@ def test_a_file_gives_the_numbers_of_the_model(name, classifier, tmp_path):
     assert meta['classes'] == ['ant', 'bee', 'cow', 'dog', 'elk']
     assert meta['size'] == [64, 64] and meta['license'] == 'Apache-2.0'
     assert meta['mean'] == pytest.approx([0.485, 0.456, 0.406], abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+def test_a_program_that_was_traced_refuses_another_size(classifier, tmp_path):
+    # MambaOut itself would take it, other families would fail somewhere inside.
+    path = export(classifier, tmp_path / 'model.ts', 'torchscript', 64).path
+    with pytest.raises(
+        torch.jit.Error, match=r'images must be \[1, 3, 64, 64\], got \[1, 3, 96, 96\]'
+    ):
+        torch.jit.load(path)(torch.zeros(1, 3, 96, 96))
 
 
 @pytest.mark.full
@@ -120,6 +138,47 @@ def test_a_model_of_another_kind_and_a_missing_folder_are_refused(classifier, tm
         export(classifier, tmp_path / 'none' / 'model', 'torch', 64)
     with pytest.raises(ValueError, match='none is known here'):
         export(build('MambaOut'), tmp_path / 'model', 'torch')
+
+
+@pytest.fixture(scope='module')
+def segmentor():
+    config = Config.fromfile(ROOT / 'configs' / 'toy' / 'seg_mambaout.py')
+    return load_filled(build_from_config(config)).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+def test_a_segmentor_gives_the_classes_that_the_model_predicts(segmentor, tmp_path):
+    path = tmp_path / 'model.ts'
+    made = export(segmentor, path, 'torchscript', (64, 96))
+    assert made.error <= 1e-4 and made.metadata['outputs'] == ['logits', 'labels']
+    images = torch.randn(1, 3, 64, 96)
+    logits, labels = FORMATS['torchscript'].load(path)(images)
+    with torch.no_grad():
+        (want,) = segmentor.predict(images)
+    assert (labels[0] != want.pred_sem_seg.data[0]).float().mean() < 1e-3
+    torch.testing.assert_close(logits[0], want.seg_logits.data, rtol=1e-3, atol=1e-3)
+
+
+def test_labels_that_do_not_follow_from_the_logits_are_no_match(segmentor):
+    network = network_of(segmentor)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        logits, labels = network(images)
+        assert exporting._error([logits, labels], network.wanted(images, (logits, labels))) == 0
+        wrong = labels.roll(1, -1)
+        assert exporting._error([logits, wrong], network.wanted(images, (logits, wrong))) > 0.1
+        # Two classes may be equally likely.
+        level = torch.zeros_like(logits)
+        assert network.wanted(images, (level, wrong))[1].equal(wrong)
+
+
+def test_two_classes_of_one_logit_are_told_apart_by_the_threshold(segmentor):
+    network = network_of(segmentor)
+    network.model = torch.nn.Module()
+    network.model.decode_head = SimpleNamespace(threshold=0.3)
+    logits = torch.tensor([-1.0, -0.5, 1.0]).view(1, 1, 1, 3)
+    assert network._labels(logits).tolist() == [[[0, 1, 1]]]
 
 
 @pytest.mark.parametrize('error', [float('nan'), 1.0])

@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--batch', type=_batch, default=1, help="images at a time, or 'dynamic' (default: 1)"
     )
+    parser.add_argument(
+        '--predictions',
+        action='store_true',
+        help='of a detector boxes, scores, labels and masks beside what its heads give',
+    )
     parser.add_argument('--half', action='store_true', help='weights and input in float16')
 
 
@@ -60,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         args.batch,
         args.half,
         license,
+        args.predictions,
     )
     print(
         f'wrote {made.path}: {made.metadata["task"]}, outputs {", ".join(made.metadata["outputs"])}'
