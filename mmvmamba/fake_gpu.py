@@ -16,7 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmvmamba.ops.tables import tables_apart
 
-__all__ = ['Operator', 'OperatorLog', 'fake_autocast', 'fake_gpu', 'move_to_fake_gpu']
+__all__ = [
+    'Operator',
+    'OperatorLog',
+    'fake_autocast',
+    'fake_gpu',
+    'move_to_fake_gpu',
+    'put_weights_without_data',
+]
 
 # Operators that launch nothing: they give another view of memory, allocate it, or ask about it.
 WITHOUT_KERNEL = frozenset(
@@ -114,14 +121,19 @@ def fake_gpu() -> Iterator[None]:
 def move_to_fake_gpu(model: nn.Module) -> nn.Module:
     """Puts fake weights, of the same shapes and memory formats, into a model; inside of
     ``fake_gpu``."""
+    return put_weights_without_data(model, 'cuda')
+
+
+def put_weights_without_data(model: nn.Module, device: str) -> nn.Module:
+    """Puts weights of a device into a model that have no data; inside of a ``FakeTensorMode``."""
     for module in model.modules():
         for name, weight in module._parameters.items():
             if weight is not None:
-                fake = torch.empty_like(weight, device='cuda')
+                fake = torch.empty_like(weight, device=device)
                 module._parameters[name] = nn.Parameter(fake, weight.requires_grad)
         for name, buffer in module._buffers.items():
             if buffer is not None:
-                module._buffers[name] = torch.empty_like(buffer, device='cuda')
+                module._buffers[name] = torch.empty_like(buffer, device=device)
     return model
 
 

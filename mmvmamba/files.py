@@ -1,6 +1,7 @@
 """Files that are whole or not there at all, and locks that say who holds them."""
 
 import errno
+import hashlib
 import os
 import socket
 import time
@@ -15,10 +16,19 @@ except ImportError:
     # Windows: nothing keeps a second process out. A module's name has no type that allows for None.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ['hold_lock', 'put_in_place', 'sync_folder']
+__all__ = ['digest_of', 'hold_lock', 'put_in_place', 'sync_folder']
 
 # File systems without locks, such as Lustre mounted without them, answer with one of these.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def digest_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of what is in a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def put_in_place(part: str | os.PathLike, path: str | os.PathLike) -> None:

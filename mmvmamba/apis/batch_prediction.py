@@ -1,14 +1,12 @@
 """Predictions for any number of images: shared by processes, taken up where they stopped."""
 
 import io
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import barrier, get_rank, get_world_size
 from mmengine.fileio import get
 from PIL import Image
 from torch import nn
@@ -17,7 +15,7 @@ from mmvmamba.datasets.image_files import is_image_name
 from mmvmamba.datasets.lmdb.backend import LMDB_PREFIX
 from mmvmamba.datasets.lmdb.reader import find_database
 from mmvmamba.datasets.lmdb.shards import find_databases, open_reader
-from mmvmamba.files import put_in_place
+from mmvmamba.engine.shared_results import SharedResults
 
 from .classification import classify
 from .models import get_model
@@ -50,6 +48,7 @@ def predict_all(
     inputs: Sequence[str],
     output: str | os.PathLike,
     batch_size: int = 32,
+    origin: dict[str, str] | None = None,
 ) -> int:
     """Predicts for each input and writes a line of JSON for each into one file, in their order.
 
@@ -61,60 +60,22 @@ def predict_all(
         inputs: What is predicted for; the same in all processes.
         output: The file. Until it is whole, its parts lie beside it.
         batch_size: Inputs of one call.
+        origin: What predictions depend on, by name, such as the model and its weights; a run goes
+            on with the same only.
 
     Returns:
         How many inputs an earlier run had done.
+
+    Raises:
+        ValueError: The parts that lie there are of another origin.
     """
-    output = Path(output)
-    rank, processes = get_rank(), get_world_size()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    done = set(_finished(output))
-    # What was done is known to all before any of them adds to it.
-    barrier()
-    share = [item for item in inputs[rank::processes] if item not in done]
-    with open(_part(output, rank), 'a', encoding='utf-8') as part:
-        for start in range(0, len(share), batch_size):
-            batch = share[start : start + batch_size]
-            for item, record in zip(batch, predict(batch), strict=True):
-                part.write(json.dumps({'input': item, **record}) + '\n')
-            part.flush()
-    barrier()
-    if rank == 0:
-        _put_together(output, inputs)
-    barrier()
-    return len(done & set(inputs))
-
-
-def _part(output: Path, rank: int) -> Path:
-    return output.with_name(f'{output.name}.part{rank:05d}')
-
-
-def _parts(output: Path) -> list[Path]:
-    return sorted(output.parent.glob(f'{output.name}.part[0-9]*'))
-
-
-def _finished(output: Path) -> dict[str, str]:
-    """The lines of all parts by input."""
-    return {json.loads(line)['input']: line for part in _parts(output) for line in _lines(part)}
-
-
-def _lines(part: Path) -> Iterator[str]:
-    """The whole lines of a part; one that a killed process did not finish is cut off."""
-    data = part.read_bytes()
-    whole = data[: data.rfind(b'\n') + 1]
-    if len(whole) < len(data) and part == _part(part.with_suffix(''), get_rank()):
-        os.truncate(part, len(whole))
-    yield from whole.decode().splitlines()
-
-
-def _put_together(output: Path, inputs: Sequence[str]) -> None:
-    lines = _finished(output)
-    temporary = output.with_name(f'{output.name}.whole')
-    with open(temporary, 'w', encoding='utf-8') as file:
-        file.writelines(f'{lines[item]}\n' for item in inputs)
-    put_in_place(temporary, output)
-    for part in _parts(output):
-        part.unlink()
+    results = SharedResults(output, inputs, origin or {})
+    with results:
+        for start in range(0, len(results.share), batch_size):
+            batch = results.share[start : start + batch_size]
+            results.add(dict(zip(batch, predict(batch), strict=True)))
+    results.put_together()
+    return results.done
 
 
 class BatchClassifier:

@@ -1,6 +1,7 @@
 """Predictions on folders and databases of any size: ``mmvmamba predict --results``."""
 
 import argparse
+import os
 
 import cv2
 import numpy as np
@@ -8,7 +9,8 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import get
 
 from mmvmamba.apis.batch_prediction import list_images, predict_all
-from mmvmamba.engine.launch import init_dist
+from mmvmamba.engine.launch import init_sharing
+from mmvmamba.files import digest_of
 
 from .errors import UserError
 from .predictors import Predictor, get_predictor
@@ -26,11 +28,16 @@ def predict_in_bulk(args: argparse.Namespace) -> int:
         raise UserError('--launcher is for --results FILE.jsonl; leave it out, or name a file')
     if args.out or args.json:
         raise UserError('--results writes no pictures and prints no lines: leave --out, --json out')
-    init_dist(args.launcher)
+    init_sharing(args.launcher)
     inputs = [image for source in args.inputs for image in list_images(source)]
     predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+    is_file = args.weights is not None and os.path.isfile(args.weights)
+    weights = digest_of(args.weights) if is_file else str(args.weights)
     done = predict_all(
-        lambda batch: [_record(predictor, path) for path in batch], inputs, args.results
+        lambda batch: [_record(predictor, path) for path in batch],
+        inputs,
+        args.results,
+        origin=dict(model=args.model, weights=weights),
     )
     if is_main_process():
         went_on = f'; {done} of them were there from before' if done else ''

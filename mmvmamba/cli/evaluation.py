@@ -1,11 +1,14 @@
 """What ``--eval``, ``--tta``, ``--out``, ``--format-only`` and ``--show-dir`` do to a config."""
 
 import difflib
+import hashlib
+import os
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmvmamba.engine.metrics.coco_figures import FIGURES
+from mmvmamba.files import digest_of
 
 from .config_keys import walk
 from .configs import task_of
@@ -20,6 +23,7 @@ __all__ = [
     'set_format_only',
     'set_metrics',
     'set_out_file',
+    'set_results',
     'set_show_dir',
     'set_tta',
 ]
@@ -187,6 +191,27 @@ def set_out_file(cfg: Config, path: str) -> None:
     own = cfg.test_evaluator
     own = list(own) if isinstance(own, list | tuple) else [own]
     cfg.test_evaluator = [*own, dict(type=dump, out_file_path=path)]
+
+
+def set_results(cfg: Config, path: str) -> None:
+    """Has what the metrics keep of each image written to a file, with which a test goes on.
+
+    Args:
+        cfg: The config, changed in place; its other settings are those of the test.
+        path: The file.
+    """
+    checkpoint = cfg.load_from
+    said = {key: cfg.get(key) for key in ('model', 'test_dataloader', 'test_evaluator')}
+    origin = dict(
+        checkpoint=digest_of(checkpoint) if os.path.isfile(checkpoint) else checkpoint,
+        config=hashlib.sha256(Config(said).pretty_text.encode()).hexdigest(),
+    )
+    cfg.test_cfg = dict(
+        type='mmvmamba.SharedTestLoop',
+        results=path,
+        origin=origin,
+        fp16=(cfg.get('test_cfg') or {}).get('fp16', False),
+    )
 
 
 def set_format_only(cfg: Config, prefix: str) -> None:

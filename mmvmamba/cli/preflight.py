@@ -181,8 +181,13 @@ def check_amp() -> None:
         )
 
 
-def check_work_dir(path: str) -> None:
-    """Makes the work dir and writes to it once.
+def check_work_dir(path: str, what: str = 'work dir', option: str = '--work-dir') -> None:
+    """Makes the work dir, or another folder, and writes to it once.
+
+    Args:
+        path: The folder.
+        what: What a message calls it.
+        option: What names another.
 
     Raises:
         UserError: If that fails.
@@ -194,5 +199,5 @@ def check_work_dir(path: str) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f'work dir {path} cannot be written: {reason}; name another with --work-dir'
+            f'{what} {path} cannot be written: {reason}; name another with {option}'
         ) from error

@@ -1,6 +1,7 @@
 """A test of a checkpoint from its arguments: ``mmvmamba test``."""
 
 import argparse
+import os
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -9,6 +10,7 @@ from mmvmamba.checkpoint import CheckpointError
 from mmvmamba.datasets.errors import DataError
 from mmvmamba.engine.launch import init_dist
 from mmvmamba.engine.run_errors import RunError
+from mmvmamba.engine.shared_results import OtherOriginError
 
 from .configs import load_config, task_of
 from .dataset_checks import check_pairs
@@ -21,6 +23,7 @@ from .evaluation import (
     set_format_only,
     set_metrics,
     set_out_file,
+    set_results,
     set_show_dir,
     set_tta,
 )
@@ -51,6 +54,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_out_file(cfg, args.out)
     if args.show_dir:
         set_show_dir(cfg, args.show_dir, args.show_limit)
+    if args.results:
+        set_results(cfg, args.results)
     return cfg
 
 
@@ -63,6 +68,9 @@ def check(cfg: Config) -> None:
     check_pairs(cfg, ('test_dataloader',))
     check_weights(cfg, check_model(cfg))
     check_work_dir(cfg.work_dir)
+    if cfg.test_cfg.get('results'):
+        folder = os.path.dirname(cfg.test_cfg.results) or '.'
+        check_work_dir(folder, 'the folder of the results', '--results')
 
 
 def test(args: argparse.Namespace) -> None:
@@ -78,7 +86,7 @@ def _test(args: argparse.Namespace) -> None:
         init_dist(args.launcher, cfg.get('env_cfg', {}).get('dist_cfg'))
         runner = build_runner(cfg)
         show_run(runner, args.verbose)
-    with user_errors(args.debug, also=(CheckpointError, DataError, RunError)):
+    with user_errors(args.debug, also=(CheckpointError, DataError, OtherOriginError, RunError)):
         metrics = runner.test()
     if is_main_process():
         text = format_table(metrics) if metrics else 'results written, nothing evaluated'

@@ -18,6 +18,7 @@ from .loops import ExactEpochLoop, ExactIterLoop
 from .metrics import CocoMetric
 from .runner import Runner
 from .schedulers import WarmupCosineLR
+from .shared_test import SharedTestLoop
 from .strategies import DDPStrategy, FSDPStrategy
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     'MesaEMAHook',
     'PredictionPicturesHook',
     'Runner',
+    'SharedTestLoop',
     'StepSeedHook',
     'SteppedEMA',
     'StrictLoadingHook',

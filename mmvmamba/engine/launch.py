@@ -13,13 +13,14 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-__all__ = ['check_gpus', 'init_dist', 'is_first_process']
+__all__ = ['check_gpus', 'init_dist', 'init_sharing', 'is_first_process']
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 # Seconds that a process waits for another. torch's default for gloo is half an hour, which is long
 # for finding out that one hangs.
 GLOO_TIMEOUT = 300
+SHARING_TIMEOUT = timedelta(days=1)
 
 _REQUIRED = {
     'pytorch': ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
@@ -69,10 +70,36 @@ def init_dist(launcher: str, dist_cfg: Mapping | None = None) -> None:
         ValueError: if the launcher is unknown, did not start this process, asks for GPUs that are
             not there, or the timeout is no positive number, or the port is in use.
     """
+    if not _has_to_open(launcher) or torch.cuda.is_available() or _has_other_accelerator():
+        return
+    _open_group(launcher, _timeout(dist_cfg or {}))
+
+
+def init_sharing(launcher: str) -> None:
+    """Joins processes that share work and exchange nothing on the way but that they are there.
+
+    They meet over gloo on any machine, each with the GPU of its number if there are some, and wait
+    a day for each other: shares may take hours, and not the same time.
+
+    Args:
+        launcher: as of ``init_dist``.
+
+    Raises:
+        ValueError: as ``init_dist`` does.
+    """
+    if not _has_to_open(launcher):
+        return
+    _open_group(launcher, SHARING_TIMEOUT)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+
+
+def _has_to_open(launcher: str) -> bool:
+    """Whether there is a process group to open, which this process can join."""
     if launcher not in LAUNCHERS:
         raise ValueError(f'launcher must be one of {LAUNCHERS}, got {launcher!r}')
     if launcher == 'none' or dist.is_initialized():
-        return
+        return False
     missing = [name for name in _REQUIRED[launcher] if name not in os.environ]
     if missing:
         raise ValueError(
@@ -80,10 +107,7 @@ def init_dist(launcher: str, dist_cfg: Mapping | None = None) -> None:
             f'start with {_STARTED_BY[launcher]}, or use --launcher none for one process'
         )
     check_gpus(_processes_here(launcher))
-    if torch.cuda.is_available() or _has_other_accelerator():
-        return
-    _export_rank(launcher)
-    _open_group(_timeout(dist_cfg or {}))
+    return True
 
 
 def is_first_process(launcher: str) -> bool:
@@ -100,7 +124,8 @@ def _timeout(dist_cfg: Mapping) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _open_group(timeout: timedelta) -> None:
+def _open_group(launcher: str, timeout: timedelta) -> None:
+    _export_rank(launcher)
     try:
         dist.init_process_group(backend='gloo', timeout=timeout)
     except dist.DistNetworkError as error:
@@ -144,7 +169,12 @@ def _export_rank(launcher: str) -> None:
 
 
 def _first_host(nodes: str) -> str:
-    hosts = subprocess.run(
-        ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
-    )
+    try:
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(
+            f"scontrol does not name the hosts of {nodes}; set MASTER_ADDR to the first one's"
+        ) from error
     return hosts.stdout.split()[0]

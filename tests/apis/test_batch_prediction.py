@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 import mmvmamba
-from mmvmamba.apis import batch_prediction
 from mmvmamba.apis.batch_prediction import BatchClassifier, list_images, predict_all
 from mmvmamba.datasets.lmdb.options import BuildOptions
 from mmvmamba.datasets.lmdb.shards import shard_path
 from mmvmamba.datasets.lmdb.sources import list_source
 from mmvmamba.datasets.lmdb.writer import LMDBWriter
+from mmvmamba.engine import shared_results
+from mmvmamba.engine.shared_results import SharedResults
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def images(tmp_path):
 
 
 def as_process(monkeypatch, rank, processes):
-    monkeypatch.setattr(batch_prediction, 'get_rank', lambda: rank)
-    monkeypatch.setattr(batch_prediction, 'get_world_size', lambda: processes)
+    monkeypatch.setattr(shared_results, 'get_rank', lambda: rank)
+    monkeypatch.setattr(shared_results, 'get_world_size', lambda: processes)
 
 
 def lengths(inputs):
@@ -39,7 +40,7 @@ def test_shares_are_put_together_in_the_order_of_the_inputs(tmp_path, monkeypatc
     inputs = [f'{"x" * (i % 5)}{i}' for i in range(11)]
     out = tmp_path / 'new' / 'results.jsonl'
     seen = []
-    monkeypatch.setattr(batch_prediction, '_put_together', lambda *_: None)
+    monkeypatch.setattr(SharedResults, 'put_together', lambda _: None)
     for rank in (1, 2, 0):
         as_process(monkeypatch, rank, 3)
         if rank == 0:
@@ -81,9 +82,25 @@ def test_the_process_that_was_killed_amid_a_line_goes_on_behind_the_last_whole_o
     tmp_path, monkeypatch
 ):
     out = tmp_path / 'results.jsonl'
-    (tmp_path / 'results.jsonl.part00000').write_text('{"input": "0", "length": 1}\n{"inp')
+    (tmp_path / 'results.jsonl.part00000').write_text(
+        '{"results of": {}}\n{"input": "0", "length": 1}\n{"inp'
+    )
     assert predict_all(lengths, ['0', '1'], out) == 1
     assert [json.loads(line)['input'] for line in out.read_text().splitlines()] == ['0', '1']
+
+
+def test_a_run_goes_on_with_the_model_that_it_began_with(tmp_path):
+    out = tmp_path / 'results.jsonl'
+
+    def dies(batch):
+        raise KeyboardInterrupt
+
+    origin = dict(model='vim_tiny', weights='a')
+    with pytest.raises(KeyboardInterrupt):
+        predict_all(dies, ['0'], out, origin=origin)
+    with pytest.raises(ValueError, match=r'jsonl\.part00000 was begun with another weights; go on'):
+        predict_all(lengths, ['0'], out, origin={**origin, 'weights': 'b'})
+    assert predict_all(lengths, ['0'], out, origin=origin) == 0
 
 
 def test_folders_and_databases_give_the_same_predictions(images, tmp_path):

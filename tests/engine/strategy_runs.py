@@ -3,19 +3,26 @@
 import itertools
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from mmvmamba.cli.training import build_runner
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+# By the names of their files; None is `Runner`, without one.
+STRATEGIES = [None, *sorted(path.stem for path in (CONFIGS / '_base_/strategies').glob('*.py'))]
+FAMILIES = sorted(path.stem for path in (CONFIGS / 'toy').glob('cls_*.py'))
 SAMPLES, GLOBAL_BATCH, STOP = 24, 8, 4
 BN = dict(type='BN1d')
 BACKBONE = dict(type='mmvmamba.MambaOut', arch=dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)))
+QUIET = dict(logger=None, timer=None, checkpoint=None)
 NAMES = map('strategy run {}'.format, itertools.count())
 
 
@@ -56,12 +63,12 @@ class Losses(Hook):
             raise KeyboardInterrupt
 
 
-def config(work_dir, strategy, custom_hooks=(), **changes):
-    """A training of three epochs of three steps; ``strategy`` None is that of `Runner`."""
+def config(work_dir, name, custom_hooks=(), **changes):
+    """A training of two epochs of three steps under a strategy of ``STRATEGIES``."""
     processes = dist.get_world_size() if dist.is_initialized() else 1
-    # Statistics of all processes are those of one with the same batch.
-    flexible = dict(runner_type='mmvmamba.FlexibleRunner', strategy=strategy)
-    return dict(
+    file = CONFIGS / '_base_/strategies' / f'{name}.py'
+    settings = Config.fromfile(file).to_dict() if name else {}
+    base = dict(
         model=dict(
             type='mmpretrain.ImageClassifier',
             data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor', num_classes=3),
@@ -80,7 +87,7 @@ def config(work_dir, strategy, custom_hooks=(), **changes):
             collate_fn=dict(type='default_collate'),
             dataset=dict(type='ColouredSquares'),
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=3),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
         optim_wrapper=dict(
             type='mmvmamba.FiniteAmpOptimWrapper',
             optimizer=dict(type='AdamW', lr=0.01),
@@ -99,15 +106,14 @@ def config(work_dir, strategy, custom_hooks=(), **changes):
         randomness=dict(seed=3),
         log_level='ERROR',
         launcher='pytorch' if dist.is_initialized() else 'none',
-        **(flexible if strategy else dict(sync_bn='torch')),
-        **changes,
+        # Statistics of all processes are those of one with the same batch.
+        sync_bn='torch',
     )
+    return {**base, **settings, **changes}
 
 
 def train(settings, load_from=None, resume=False, stop_after=None):
     """Runs a training; returns the losses of its steps."""
-    from mmengine.config import Config
-
     settings = dict(settings, experiment_name=next(NAMES), resume=resume)
     if load_from:
         settings['load_from'] = str(load_from)
@@ -121,24 +127,56 @@ def train(settings, load_from=None, resume=False, stop_after=None):
     return recorder.losses
 
 
-def run_in_process(rank, processes, folder, strategies, checkpoint):
-    """Joins a group of processes and runs trainings under strategies; writes their losses.
+def stopped_run(folder, strategy):
+    """Where a run leaves the checkpoint at which it was stopped."""
+    return folder / str(strategy) / 'stopped.pth'
 
-    Each is run at one go; stopped and gone on with; and begun from a checkpoint of another run.
-    """
+
+def join(rank, processes, folder):
+    """Joins a group of processes."""
     os.environ.update(LOCAL_RANK=str(rank), RANK=str(rank), WORLD_SIZE=str(processes))
     dist.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=processes
     )
     torch.set_num_threads(1)
+
+
+def run_strategies(rank, processes, folder, alone):
+    """Runs trainings under all strategies in one of several processes; writes their losses.
+
+    Each is run at one go; stopped and gone on with; and begun from the checkpoint of each other
+    one and of ``alone``.
+    """
+    join(rank, processes, folder)
     found = {}
-    for name, strategy in strategies.items():
-        settings = config(folder / name, strategy)
-        stopped = folder / name / 'stopped.pth'
-        found[name] = dict(
-            whole=train(settings),
-            resumed=train(settings, stop_after=STOP) + train(settings, stopped, resume=True),
-            taken_over=train(settings, checkpoint, resume=True),
-        )
+    for strategy in STRATEGIES:
+        settings = config(folder / str(strategy), strategy)
+        found[f'{strategy}, whole'] = train(settings)
+        found[f'{strategy}, until it stopped'] = train(settings, stop_after=STOP)
+    for source in ['alone', *STRATEGIES]:
+        checkpoint = alone if source == 'alone' else stopped_run(folder, source)
+        for strategy in STRATEGIES:
+            settings = config(folder / 'taken over', strategy)
+            found[f'{strategy} from {source}'] = train(settings, checkpoint, resume=True)
+    (folder / f'rank{rank}.json').write_text(json.dumps(found))
+    dist.destroy_process_group()
+
+
+def family_config(work_dir, family, strategy):
+    """A training of two steps of a family's small classifier."""
+    toy = Config.fromfile(CONFIGS / 'toy' / f'{family}.py')
+    model = {**toy.model.to_dict(), 'data_preprocessor': toy.data_preprocessor.to_dict()}
+    imports = dict(custom_imports=toy.custom_imports) if 'custom_imports' in toy else {}
+    settings = config(work_dir, strategy, model=model, **imports)
+    return {**settings, 'train_cfg': dict(by_epoch=False, max_iters=2), 'default_hooks': QUIET}
+
+
+def run_families(rank, processes, folder):
+    """Trains every family under the sharding strategies; writes the losses."""
+    join(rank, processes, folder)
+    found = {}
+    for family, strategy in itertools.product(FAMILIES, ('fsdp', 'fsdp_checkpointing')):
+        settings = family_config(folder / 'families', family, strategy)
+        found[f'{family}, {strategy}'] = train(settings)
     (folder / f'rank{rank}.json').write_text(json.dumps(found))
     dist.destroy_process_group()

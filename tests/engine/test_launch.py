@@ -1,5 +1,6 @@
 """Joining a distributed run on machines with and without GPUs."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -97,6 +98,55 @@ def test_a_port_that_another_run_uses_is_named(lone_process):
             launch.init_dist('pytorch')
 
 
+def test_processes_that_share_images_meet_on_gpus_too(lone_process, monkeypatch):
+    # mmengine would open their group with a runner, and they have none.
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 8)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '8')
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    taken = []
+    monkeypatch.setattr(torch.cuda, 'set_device', taken.append)
+    launch.init_sharing('pytorch')
+    assert torch.distributed.get_backend() == 'gloo'
+    assert taken == [3]
+
+
+@pytest.fixture
+def slurm(monkeypatch, tmp_path):
+    """What srun sets on the second of two hosts, and a folder for a stand-in of scontrol."""
+    values = dict(PROCID=3, NTASKS=4, LOCALID=1, NTASKS_PER_NODE=2, NODELIST='node[07-08]')
+    for name, value in values.items():
+        monkeypatch.setenv(f'SLURM_{name}', str(value))
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        # Set by the launcher; forgotten with the test.
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **settings: None)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=None)
+    return tmp_path / 'scontrol'
+
+
+def test_srun_says_who_a_process_is(slurm, monkeypatch):
+    slurm.write_text('#!/bin/sh\necho "$@" >"$0.asked"\necho node07; echo node08\n')
+    slurm.chmod(0o755)
+    launch.init_dist('slurm')
+    found = {name: os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR')}
+    assert found == dict(RANK='3', WORLD_SIZE='4', LOCAL_RANK='1', MASTER_ADDR='node07')
+    assert os.environ['MASTER_PORT'] == '29500'
+    asked = slurm.with_name('scontrol.asked').read_text()
+    assert asked == 'show hostnames node[07-08]\n'
+
+
+def test_hosts_that_scontrol_does_not_name_are_asked_for(slurm):
+    with pytest.raises(ValueError, match=r'scontrol does not name .*07-08.*set MASTER_ADDR'):
+        launch.init_dist('slurm')
+    slurm.write_text('#!/bin/sh\nexit 1\n')
+    slurm.chmod(0o755)
+    with pytest.raises(ValueError, match='set MASTER_ADDR'):
+        launch.init_dist('slurm')
+
+
 def test_the_first_process_knows_itself_before_the_group_is_open(monkeypatch):
     assert launch.is_first_process('none')
     for launcher, rank in (('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID')):
@@ -139,14 +189,21 @@ VARIABLES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize('launcher', VARIABLES)
-def test_two_cpu_processes_share_gradients(launcher):
+def test_two_cpu_processes_share_gradients(launcher, tmp_path):
+    # What a Slurm job has; torchrun and mpirun's users say the address themselves.
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\necho 127.0.0.1\n')
+    scontrol.chmod(0o755)
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     processes = []
     for rank in range(2):
         values = dict(zip(VARIABLES[launcher], (str(rank), '2', str(rank)), strict=True))
-        values |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'SLURM_NODELIST': 'here'}
+        values |= {'MASTER_PORT': str(port), 'SLURM_NODELIST': 'here'}
+        if launcher != 'slurm':
+            values['MASTER_ADDR'] = '127.0.0.1'
+        values['PATH'] = f'{tmp_path}:{os.environ["PATH"]}'
         values |= {'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(REPOSITORY)}
         command = [sys.executable, '-c', PROCESS.format(launcher=launcher)]
         processes.append(subprocess.Popen(command, env=values, stderr=subprocess.PIPE, text=True))

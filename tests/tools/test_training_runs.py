@@ -134,8 +134,15 @@ def test_two_processes_test_like_one(trained, options, tmp_path):
         *('tools/dist_test.sh', CONFIG, checkpoint, '2'),
         *('--work-dir', str(tmp_path / 'two'), *arguments),
     )
+    results = tmp_path / 'results.jsonl'
+    # An odd number of images, none of which is tested twice.
+    shared = run(
+        *('tools/dist_test.sh', CONFIG, checkpoint, '2', '--results', str(results)),
+        *('--work-dir', str(tmp_path / 'shared'), *arguments),
+    )
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= table(one.stdout).keys()
-    assert table(one.stdout) == table(two.stdout)
+    assert table(one.stdout) == table(two.stdout) == table(shared.stdout)
+    assert len(results.read_text().splitlines()) == 9
 
 
 def test_two_processes_train(options, tmp_path):

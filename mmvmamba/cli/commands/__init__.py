@@ -27,6 +27,7 @@ COMMANDS = (
     'list',
     'info',
     'flops',
+    'memory',
     'benchmark',
     'show',
     'web',

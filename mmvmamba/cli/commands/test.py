@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir', metavar='DIR', help='where the log goes (default: work_dirs/<config name>)'
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
+    parser.add_argument(
+        '--results',
+        metavar='FILE.jsonl',
+        help='keep what the metrics need of each image here: processes share the images, and the '
+        'same command goes on where it stopped',
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument(
         '--show-limit', type=int, metavar='N', help='at most N pictures (default: all)'

@@ -3,6 +3,7 @@
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from mmvmamba.ops import roi_align
 
@@ -17,9 +18,14 @@ def _check_pool_mode(pool_mode: int) -> None:
         )
 
 
+def _has_kernels(tensor: Tensor) -> bool:
+    """Whether our kernels take a tensor; they need its data."""
+    return roi_align.can_run(tensor.device) and not isinstance(tensor, FakeTensor)
+
+
 def _compute_dtype(tensor: Tensor) -> torch.dtype:
     """torchvision has no kernel for bfloat16, and our kernels none for half precision."""
-    half = tensor.dtype == torch.float16 and roi_align.can_run(tensor.device)
+    half = tensor.dtype == torch.float16 and _has_kernels(tensor)
     return torch.float32 if half or tensor.dtype == torch.bfloat16 else tensor.dtype
 
 
@@ -64,7 +70,7 @@ def roi_align_forward(
     dtype = _compute_dtype(input)
     tensors = input.to(dtype), rois.to(dtype)
     size = aligned_height, aligned_width
-    if roi_align.can_run(input.device):
+    if _has_kernels(input):
         pooled = roi_align.roi_align_forward(*tensors, size, spatial_scale, sampling_ratio, aligned)
     else:
         pooled = torch.ops.torchvision.roi_align(
@@ -90,7 +96,7 @@ def roi_align_backward(
     _check_pool_mode(pool_mode)
     dtype = _compute_dtype(grad_output)
     tensors, shape = (grad_output.to(dtype), rois.to(dtype)), grad_input.shape
-    if roi_align.can_run(grad_output.device):
+    if _has_kernels(grad_output):
         grad = roi_align.roi_align_backward(*tensors, shape, spatial_scale, sampling_ratio, aligned)
     else:
         grad = torch.ops.torchvision._roi_align_backward(
