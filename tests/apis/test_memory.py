@@ -25,10 +25,15 @@ from mmvmamba.engine.strategies.fsdp import shard_units
 
 pytest.importorskip('mmpretrain')
 ROOT = Path(__file__).parents[2]
-TOY = [ROOT / 'configs/toy' / f'{n}.py' for n in ('cls_vim', 'det_mambaout_retinanet', 'seg_mila')]
+TOYS = ROOT / 'configs/toy'
+CLASSIFIER = TOYS / 'cls_mambaout.py'
+OTHERS = [
+    pytest.param(TOYS / f'{name}.py', marks=pytest.mark.slow)
+    for name in ('cls_vim', 'det_mambaout_maskrcnn', 'seg_mila')
+]
 
 
-def toy(path=TOY[0], **changes):
+def toy(path=CLASSIFIER, **changes):
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(changes)
     return cfg
@@ -52,7 +57,7 @@ def test_what_is_held_at_the_same_time_is_counted():
     assert count.largest['rest'] == 0
 
 
-@pytest.mark.parametrize('path', TOY, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [CLASSIFIER, *OTHERS], ids=lambda path: path.stem)
 def test_a_step_without_data_counts_as_one_with_data(path):
     shape = training_shape(toy(path))
     forecast = forecast_memory(toy(path), batch_size=2)
@@ -70,8 +75,13 @@ def test_a_step_without_data_counts_as_one_with_data(path):
     assert forecast.peak == pytest.approx(sum(count.peak.values()), rel=0.02)
 
 
-def test_settings_change_what_they_are_about():
-    plain = forecast_memory(toy())
+@pytest.fixture(scope='module')
+def plain():
+    """The forecast of the classifier as its config says it."""
+    return forecast_memory(toy())
+
+
+def test_settings_change_what_they_are_about(plain):
     assert plain.batch_size == toy().train_dataloader.batch_size
     more = forecast_memory(toy(), batch_size=2 * plain.batch_size)
     assert more.largest[ACTIVATIONS] > 1.8 * plain.largest[ACTIVATIONS]
@@ -79,7 +89,7 @@ def test_settings_change_what_they_are_about():
     half = forecast_memory(toy(), amp=True)
     assert 0.4 < half.largest[ACTIVATIONS] / plain.largest[ACTIVATIONS] < 0.9
     less = forecast_memory(toy(), strategy='fsdp_checkpointing')
-    assert less.largest[ACTIVATIONS] < 0.6 * plain.largest[ACTIVATIONS]
+    assert less.largest[ACTIVATIONS] < 0.8 * plain.largest[ACTIVATIONS]
     again = toy(runner_type='mmvmamba.FlexibleRunner')
     again.strategy = dict(type='mmvmamba.FSDPStrategy', activation_checkpointing=True)
     assert forecast_memory(again).peak == less.peak
@@ -96,16 +106,15 @@ def test_strategies_share_and_exchange():
     assert fsdp.largest['gathered parameters'] == 4 * (outside + 2 * max(units))
 
 
-def test_averages_are_copies_of_the_weights():
+def test_averages_are_copies_of_the_weights(plain):
     averaging = toy()
     averaging.custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage')]
     forecast = forecast_memory(averaging)
     assert forecast.at_peak['averages of weights'] == forecast.largest[WEIGHTS]
-    assert forecast.peak == forecast_memory(toy()).peak + forecast.largest[WEIGHTS]
+    assert forecast.peak == plain.peak + forecast.largest[WEIGHTS]
 
 
-def test_gradients_that_are_accumulated_meet_all_activations():
-    plain = forecast_memory(toy())
+def test_gradients_that_are_accumulated_meet_all_activations(plain):
     waiting = forecast_memory(toy(**{'optim_wrapper.accumulative_counts': 4}))
     assert waiting.at_peak[GRADIENTS] == waiting.largest[GRADIENTS] > plain.at_peak[GRADIENTS]
 
@@ -133,7 +142,21 @@ def test_what_cannot_be_forecast_is_said():
     with pytest.raises(ValueError, match=r"strategy must be one of .* got 'zero'"):
         forecast_memory(toy(), strategy='zero')
     with pytest.raises(ValueError, match='takes no training step of 2 images of 3 x 5'):
-        forecast_memory(toy(), batch_size=2, shape=(3, 5))
+        forecast_memory(toy(TOYS / 'cls_vim.py'), batch_size=2, shape=(3, 5))
+
+
+def test_losses_that_choose_by_values_are_named():
+    from mmpretrain.models.heads import LinearClsHead
+
+    class ChoosingHead(LinearClsHead):
+        def _get_loss(self, cls_score, data_samples, **settings):
+            assert cls_score.max() > 0
+            return {}
+
+    choosing = toy(CLASSIFIER)
+    choosing.model.head.type = ChoosingHead
+    with pytest.raises(ValueError, match=r'losses choose by values .*_local_scalar_dense'):
+        forecast_memory(choosing)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ if [[ ${1:-} == -h || ${1:-} == --help ]]; then
 Usage: tools/misc/two_machines.sh [FOLDER]
 
 FOLDER (default: work_dirs/two_machines) takes toy data and runs. Needs root for the namespaces;
-without them the two are processes that meet on the loopback device.
+without them, or with LOOPBACK=1, the two are processes that meet on the loopback device.
 STRATEGY names a file of configs/_base_/strategies, such as fsdp (default: Runner, without one).
 PROCESSES are started on each machine (default: 1). PYTHON names the interpreter (default: python).
 HELP
@@ -45,12 +45,13 @@ make_machines() {
 }
 
 trap remove_machines EXIT
-if make_machines 2>"$folder/namespaces.log"; then
+if [[ -z ${LOOPBACK:-} ]] && make_machines 2>"$folder/namespaces.log"; then
     say "two network namespaces, 10.77.0.1 and 10.77.0.2"
     export MASTER_ADDR=10.77.0.1
     on() { GLOO_SOCKET_IFNAME=$tag.$1 NODE_RANK=$1 ip netns exec "$tag-$1" "${@:2}"; }
 else
-    say "no network namespaces ($(head -n 1 "$folder/namespaces.log")): the loopback device"
+    reason=${LOOPBACK:+LOOPBACK is set}
+    say "no network namespaces (${reason:-$(head -n 1 "$folder/namespaces.log")}): the loopback device"
     remove_machines
     export MASTER_ADDR=127.0.0.1
     on() { GLOO_SOCKET_IFNAME=lo NODE_RANK=$1 "${@:2}"; }
@@ -86,7 +87,7 @@ fi
 strategy=${STRATEGY:+, \'$root/configs/_base_/strategies/$STRATEGY.py\'}
 cat >"$folder/two_machines.py" <<CONFIG
 _base_ = ['$root/configs/toy/cls_mambaout.py'$strategy]
-env_cfg = dict(dist_cfg=dict(timeout=60))
+env_cfg = dict(dist_cfg=dict(timeout=120))
 default_hooks = dict(checkpoint=dict(interval=1, save_last=True, max_keep_ckpts=1))
 CONFIG
 data=(--cfg-options)
