@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--results',
         metavar='FILE.jsonl',
-        help='keep what the metrics need of each image here: processes share the images, and the '
-        'same command goes on where it stopped',
+        help='keep what metrics need of each image; the same command goes on where it stopped',
     )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument(
