@@ -165,11 +165,11 @@ def test_the_forecast_is_within_a_fifth_of_what_a_process_takes():
         f'configs/toy/{name}.py' for name in ('cls_vim', 'det_mambaout_maskrcnn', 'seg_mila')
     ]
     ended = subprocess.run(
-        [sys.executable, 'benchmarks/memory.py', *configs, '--batch-size', '8', '--json'],
+        [sys.executable, 'benchmarks/memory.py', *configs, '--batch-size', '16', '--json'],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = json.loads(ended.stdout.splitlines()[-1])
     assert len(found) == 3
     for name, forecast, measured in found:
-        assert measured > 30 << 20, name
+        assert measured > 8 << 20, name
         assert 0.8 < forecast / measured < 1.2, name

@@ -95,7 +95,7 @@ def config(work_dir, name, custom_hooks=(), **changes):
         ),
         param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=4)],
         default_hooks=dict(
-            checkpoint=dict(type='mmvmamba.CheckpointHook', interval=3),
+            checkpoint=dict(type='mmvmamba.CheckpointHook', interval=1),
             logger=None,
             timer=None,
             finite=dict(type='mmvmamba.FiniteWeightsHook', interval=1),

@@ -89,8 +89,11 @@ class FSDPStrategy(DDPStrategy):
         optimizer = None
         if save_optimizer and hasattr(self, 'optim_wrapper'):
             optimizer = super().optim_state_dict()
-            for state in optimizer['state'].values():
-                state.update({k: whole(v).cpu() for k, v in state.items() if torch.is_tensor(v)})
+            # The optimizer goes on with the dicts that it gave.
+            optimizer['state'] = {
+                index: {k: whole(v).cpu() if torch.is_tensor(v) else v for k, v in state.items()}
+                for index, state in optimizer['state'].items()
+            }
         self._collected = model, optimizer
 
     def model_state_dict(self) -> dict:
