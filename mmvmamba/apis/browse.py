@@ -9,13 +9,11 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.structures import BaseDataElement
 
 from mmvmamba.visualization.colours import class_colours
-from mmvmamba.visualization.heatmaps import row_of_pictures
-from mmvmamba.visualization.panels import BACKGROUND, enlargement
+from mmvmamba.visualization.panels import enlargement, grid_of_pictures
 from mmvmamba.visualization.predictions import draw_instances, draw_regions
 
 __all__ = ['draw_samples']
 
-COLUMNS = 4
 HEIGHT = 300
 
 
@@ -45,7 +43,7 @@ def draw_samples(config: Config, limit: int = 12) -> np.ndarray:
         for i in range(min(limit, len(dataset))):
             title, picture = _draw(dataset[i], dataset.metainfo, is_bgr)
             pictures[f'{i + 1}. {title}'] = picture
-    return _grid(pictures)
+    return grid_of_pictures(pictures, HEIGHT)
 
 
 def _draw(packed: dict, meta: dict, is_bgr: bool) -> tuple[str, np.ndarray]:
@@ -65,16 +63,3 @@ def _draw(packed: dict, meta: dict, is_bgr: bool) -> tuple[str, np.ndarray]:
     found = sample.gt_instances
     title = f'{len(found)} objects'
     return title, draw_instances(image, found, classes, colours, factor)
-
-
-def _grid(pictures: dict[str, np.ndarray]) -> np.ndarray:
-    titles = list(pictures)
-    rows = [
-        row_of_pictures({title: pictures[title] for title in titles[i : i + COLUMNS]}, HEIGHT)
-        for i in range(0, len(titles), COLUMNS)
-    ]
-    width = max(row.shape[1] for row in rows)
-    pad = (cv2.copyMakeBorder(
-        row, 0, 6, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=BACKGROUND
-    ) for row in rows)  # fmt: skip
-    return np.vstack(list(pad))

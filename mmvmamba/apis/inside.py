@@ -19,8 +19,8 @@ from mmvmamba.visualization.heatmaps import (
     draw_paths,
     feature_colours,
     receptive_field,
-    row_of_pictures,
 )
+from mmvmamba.visualization.panels import row_of_pictures
 from mmvmamba.visualization.recording import record_attention, record_scans
 
 from .bare_models import build_bare, default_shape

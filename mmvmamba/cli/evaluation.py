@@ -180,17 +180,24 @@ def set_tta(cfg: Config) -> None:
 
 
 def set_out_file(cfg: Config, path: str) -> None:
-    """Has all predictions written to one pickle file.
+    """Has all predictions written to one file: as JSON with the truth, or pickled by the toolbox.
 
     Raises:
-        UserError: If the name does not end in .pkl or .pickle.
+        UserError: If the name has another ending, or the task does not go with it.
     """
-    if not path.endswith(('.pkl', '.pickle')):
-        raise UserError(f'--out must end in .pkl or .pickle, got {path}')
-    dump = 'DumpDetResults' if task_of(cfg) == 'detection' else 'DumpResults'
+    task = task_of(cfg)
+    if path.endswith('.json'):
+        if task == 'segmentation':
+            raise UserError('--out FILE.json is for classification and detection; use FILE.pkl')
+        writer = dict(type='mmvmamba.ResultFile', path=path)
+    elif path.endswith(('.pkl', '.pickle')):
+        dump = 'DumpDetResults' if task == 'detection' else 'DumpResults'
+        writer = dict(type=dump, out_file_path=path)
+    else:
+        raise UserError(f'--out must end in .json, .pkl or .pickle, got {path}')
     own = cfg.test_evaluator
     own = list(own) if isinstance(own, list | tuple) else [own]
-    cfg.test_evaluator = [*own, dict(type=dump, out_file_path=path)]
+    cfg.test_evaluator = [*own, writer]
 
 
 def set_results(cfg: Config, path: str) -> None:

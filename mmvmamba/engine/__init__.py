@@ -15,7 +15,7 @@ from .hooks import (
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ExactEpochLoop, ExactIterLoop
-from .metrics import CocoMetric
+from .metrics import CocoMetric, ResultFile
 from .runner import Runner
 from .schedulers import WarmupCosineLR
 from .shared_test import SharedTestLoop
@@ -36,6 +36,7 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'MesaEMAHook',
     'PredictionPicturesHook',
+    'ResultFile',
     'Runner',
     'SharedTestLoop',
     'StepSeedHook',

@@ -18,7 +18,6 @@ __all__ = [
     'draw_paths',
     'feature_colours',
     'receptive_field',
-    'row_of_pictures',
 ]
 
 CELL = 40
@@ -102,9 +101,11 @@ def receptive_field(backbone: BaseBackbone, images: Tensor, stage: int = -1) -> 
 
 
 def class_activation(model: Any, image: Tensor, label: int | None = None) -> tuple:
-    """Where a classifier sees a class: the last map along the gradient of the class's score.
+    """Where a classifier sees a class: Grad-CAM on the last map, as its neck takes it.
 
-    The gradient is that with respect to the pooled vector, as in Grad-CAM.
+    Where the map is pooled and a linear layer follows, the mean of all, what is negative included,
+    is the score of the class but for the bias. A model with a class token pools nothing; there the
+    patches are looked at along the gradient of the token.
 
     Args:
         model: A classifier of mmpretrain with one of our backbones, in evaluation mode.
@@ -114,16 +115,20 @@ def class_activation(model: Any, image: Tensor, label: int | None = None) -> tup
     Returns:
         The map, (h, w), and the class.
     """
-    backbone, neck, head = backbone_of(model), model.neck, model.head
-    last = len(backbone.stage_channels) - 1
+    backbone = backbone_of(model)
     with torch.no_grad():
-        pooled, (features,) = backbone.feature_maps(image, (last,))
-    pooled = pooled.detach().requires_grad_()
-    # A neck takes a map, of which it takes the mean.
-    logits = head((pooled,) if neck is None else neck((pooled[..., None, None],)))[0]
+        output = backbone(image)[-1]
+    output = output.detach().requires_grad_()
+    logits = model.head((output,) if model.neck is None else model.neck((output,)))[0]
     label = int(logits.argmax()) if label is None else label
-    (gradient,) = torch.autograd.grad(logits[label], pooled)
-    heat = torch.einsum('c,chw->hw', gradient[0], features[0])
+    (gradient,) = torch.autograd.grad(logits[label], output)
+    features, weights = output.detach(), gradient
+    if output.dim() == 4:
+        weights = gradient.sum(dim=(2, 3))
+    else:
+        with torch.no_grad():
+            _, (features,) = backbone.feature_maps(image, (len(backbone.stage_channels) - 1,))
+    heat = torch.einsum('c,chw->hw', weights[0], features[0])
     return heat.clamp(min=0).numpy(), label
 
 
@@ -149,13 +154,3 @@ def feature_colours(features: Tensor) -> np.ndarray:
     low, high = values.quantile(0.02, dim=0), values.quantile(0.98, dim=0)
     scaled = ((values - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
     return (255 * scaled).byte().view(height, width, 3).numpy()
-
-
-def row_of_pictures(pictures: dict[str, np.ndarray], height: int = 320) -> np.ndarray:
-    """Brings pictures to one height and puts them side by side with their titles."""
-    resized = {}
-    for title, picture in pictures.items():
-        width = max(1, round(picture.shape[1] * height / picture.shape[0]))
-        way = cv2.INTER_AREA if picture.shape[0] > height else cv2.INTER_NEAREST
-        resized[title] = cv2.resize(picture, (width, height), interpolation=way)
-    return side_by_side(resized)

@@ -15,8 +15,10 @@ __all__ = [
     'draw_legend',
     'enlarge',
     'enlargement',
+    'grid_of_pictures',
     'letter_size',
     'picture_scale',
+    'row_of_pictures',
     'side_by_side',
 ]
 
@@ -65,6 +67,34 @@ def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
         write(column, title, 6, HEADER // 2, LETTERS + 1, INK, bold=True)
         columns.append(column)
     return np.hstack(columns)
+
+
+def row_of_pictures(pictures: dict[str, np.ndarray], height: int = 320) -> np.ndarray:
+    """Brings pictures to one height and puts them side by side with their titles."""
+    resized = {}
+    for title, picture in pictures.items():
+        width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+        way = cv2.INTER_AREA if picture.shape[0] > height else cv2.INTER_NEAREST
+        resized[title] = cv2.resize(picture, (width, height), interpolation=way)
+    return side_by_side(resized)
+
+
+def grid_of_pictures(
+    pictures: dict[str, np.ndarray], height: int = 300, columns: int = 4
+) -> np.ndarray:
+    """Brings pictures to one height and lays them out in rows, each under its title."""
+    titles = list(pictures)
+    rows = [
+        row_of_pictures({title: pictures[title] for title in titles[i : i + columns]}, height)
+        for i in range(0, len(titles), columns)
+    ]
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([_pad(row, width) for row in rows])
+
+
+def _pad(row: np.ndarray, width: int) -> np.ndarray:
+    right = width - row.shape[1]
+    return cv2.copyMakeBorder(row, 0, 6, 0, right, cv2.BORDER_CONSTANT, value=BACKGROUND)
 
 
 def draw_legend(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mmvmamba.apis.results import draw_ranked, read_results
 from mmvmamba.cli.main import main
 from mmvmamba.datasets.toy import make_toy_data
 from tests.tools.conftest import ROOT
@@ -50,21 +51,11 @@ def runs(request, data, tmp_path, monkeypatch, capfd):
     assert main(['train', *arguments, 'train_dataloader.batch_size=4', *NO_WORKERS, *changes]) == 0
     train = capfd.readouterr()
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
-    assert (
-        main(
-            [
-                'test',
-                config,
-                checkpoint,
-                '--work-dir',
-                str(tmp_path / 'test'),
-                '--cfg-options',
-                *NO_WORKERS,
-            ]
-        )
-        == 0
-    )
-    return request.param, figure, train, capfd.readouterr(), work_dir, tmp_path / 'test'
+    test_dir = tmp_path / 'test'
+    out = [] if request.param == 'segmentor' else ['--out', str(test_dir / 'found.json')]
+    arguments = [config, checkpoint, '--work-dir', str(test_dir), *out]
+    assert main(['test', *arguments, '--cfg-options', *NO_WORKERS]) == 0
+    return request.param, figure, train, capfd.readouterr(), work_dir, test_dir
 
 
 def test_a_run_says_what_concerns_its_user(runs):
@@ -97,6 +88,11 @@ def test_a_run_says_what_concerns_its_user(runs):
         assert len(rows) == 24
         assert {value.strip() for name, value in rows if '_l' in name} == {'-'}
 
+    if kind != 'segmentor':
+        found = read_results(test_dir / 'found.json')
+        assert (len(found.images), found.task[:6]) == (6, kind[:6])
+        # Drawn from the paths of the images: files, or records of a database.
+        assert draw_ranked(found).shape[1] > 4 * 290
     assert len(list(work_dir.glob('validation/step_*/*.png'))) == 2
     scalars = json.loads(next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()[0])
     losses = [value for path in work_dir.glob('*/vis_data/events*') for value in read_losses(path)]

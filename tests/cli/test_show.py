@@ -18,6 +18,7 @@ from mmvmamba.visualization.heatmaps import (
     feature_colours,
     receptive_field,
 )
+from mmvmamba.visualization.results import MISSED, RIGHT
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'toy'
 TOY = str(CONFIGS / 'cls_{}.py')
@@ -98,14 +99,65 @@ def test_the_field_of_a_convolution_is_its_window():
     assert 0.9 < middle / field.sum() <= 1
 
 
-@pytest.mark.parametrize('family', ['mambaout', 'vim', 'vmamba', 'plain_mamba', 'mambavision'])
-def test_activation_of_the_best_class(family):
+FAMILIES = ('mambaout', 'vim', 'vmamba', 'plain_mamba', 'mambavision', 'spatial_mamba', 'mila')
+
+
+def uneven(family):
+    """A classifier whose norms do more than nothing, as trained ones do."""
+    torch.manual_seed(0)
     model = build_bare(bare_config(TOY.format(family)))
+    for name, parameter in model.named_parameters():
+        if 'norm' in name:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    return model
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_activation_of_the_best_class(family):
+    model = uneven(family)
     image = torch.randn(1, 3, 64, 64)
     heat, label = class_activation(model, image)
     with torch.no_grad():
         assert label == int(model(image, mode='tensor').argmax())
     assert heat.ndim == 2 and heat.min() >= 0
+
+
+@pytest.mark.parametrize('family', sorted({*FAMILIES} - {'vim', 'mambaout'}))
+def test_activation_is_what_each_place_adds_to_the_score(family):
+    model = uneven(family)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        (features,) = model.backbone(image)
+        logits = model(image, mode='tensor')[0]
+    for label in range(2):
+        linear = model.head.fc
+        parts = torch.einsum('c,nchw->hw', linear.weight[label], features).detach()
+        assert torch.allclose(parts.mean() + linear.bias[label], logits[label], atol=1e-5)
+        heat, _ = class_activation(model, image, label)
+        assert np.allclose(heat, parts.clamp(min=0), atol=1e-5)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_field_is_where_a_change_is_seen(family):
+    backbone = uneven(family).backbone.double()
+    image = torch.randn(1, 3, 64, 64).double()
+    # Twice: of one image torch 2.11 goes wrongly back through a BatchNorm in evaluation mode.
+    field = receptive_field(backbone, image.repeat(2, 1, 1, 1))
+
+    def middle(images):
+        _, (maps,) = backbone.feature_maps(images, (len(backbone.stage_channels) - 1,))
+        return maps[0, :, maps.shape[2] // 2, maps.shape[3] // 2].clamp(min=0).sum()
+
+    # The change that a little more of one pixel makes.
+    row, column = np.unravel_index(field.argmax(), field.shape)
+    with torch.no_grad():
+        before = middle(image)
+        slopes = []
+        for channel in range(3):
+            changed = image.clone()
+            changed[0, channel, row, column] += 1e-5
+            slopes.append(abs(middle(changed) - before) / 1e-5)
+    assert float(sum(slopes)) / 3 == pytest.approx(float(field.max()), rel=0.02)
 
 
 def test_curves_of_two_trainings(tmp_path):
@@ -127,6 +179,61 @@ def test_the_index_over_parameters_and_speeds(tmp_path):
     assert show(tmp_path, 'index').shape == show(tmp_path, 'index', str(table)).shape
 
 
+def share_of(picture, colour):
+    """How much of a picture, blue first, has about an RGB colour."""
+    return (abs(picture[..., ::-1].astype(int) - colour).max(axis=-1) < 12).mean()
+
+
+def results_of(path, guesses, classes):
+    images = [dict(image='a.png', truth=t, labels=[p], scores=[0.5]) for t, p in guesses]
+    path.write_text(json.dumps(dict(task='classification', classes=classes, images=images)))
+    return str(path)
+
+
+def test_confusion_is_dark_where_the_classes_are_taken_for_each_other(tmp_path, capsys):
+    dark, bar = (8, 48, 107), (200, 85, 61)
+    right = [(i, i) for i in range(3)] * 4
+    file, classes = tmp_path / 'found.json', ['disc', 'square', 'star']
+    perfect = show(tmp_path, 'confusion', results_of(file, right, classes))
+    assert share_of(perfect, bar) == 0
+    mixed = show(tmp_path, 'confusion', results_of(file, [*right, (0, 2), (0, 2)], classes))
+    assert share_of(mixed, bar) > 0.005
+    # Two cells of three are still entirely right.
+    assert share_of(mixed, dark) == pytest.approx(2 / 3 * share_of(perfect, dark), rel=0.1)
+    rows = capsys.readouterr().out.splitlines()[-5:-1]
+    assert rows[0].split() == ['class', 'images', 'precision', 'recall', 'F1', 'taken', 'for']
+    assert rows[1].split() == ['disc', '6', '1.0', '0.6667', '0.8', 'star', '(2)']
+    table = (tmp_path / 'picture.csv').read_text().splitlines()
+    assert table[1] == 'disc,6,1.0,0.6667,0.8,star (2)'
+
+
+def test_confusion_of_many_classes_prints_the_worst(tmp_path, capsys):
+    classes = [f'a class of many with a long name {i}' for i in range(300)]
+    guesses = [(i, i if i % 10 else (i + 7) % 300) for i in range(300)]
+    show(tmp_path, 'confusion', results_of(tmp_path / 'found.json', guesses, classes))
+    first, _, *rows, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith('the 30 classes of the lowest F1; ') and first.endswith('has all 300')
+    assert len(rows) == 30
+    assert rows[0].startswith(f'{classes[0]}    1       -          0.0     0.0  {classes[7]} (1)')
+    assert len((tmp_path / 'picture.csv').read_text().splitlines()) == 301
+
+
+def test_the_worst_and_the_best_images_of_a_test(tmp_path):
+    images = []
+    for i, score in enumerate((0.9, 0.1)):
+        path = tmp_path / f'{i}.png'
+        cv2.imwrite(str(path), np.full((160, 200, 3), 90, np.uint8))
+        box = [0, 40, 40, 160, 120]
+        record = dict(truth=[box], found=[[*box, score]], ignored=[])
+        images.append(dict(image=str(path), **record))
+    file = tmp_path / 'found.json'
+    file.write_text(json.dumps(dict(task='detection', classes=['disc'], images=images)))
+    worst, best = (show(tmp_path, kind, str(file), '--limit', '1') for kind in ('worst', 'best'))
+    green, yellow = RIGHT, MISSED
+    assert share_of(worst, yellow) > 0.01 and share_of(worst, green) == 0
+    assert share_of(best, green) > 0.01 and share_of(best, yellow) == 0
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -140,11 +247,18 @@ def test_the_index_over_parameters_and_speeds(tmp_path):
         (['curves', 'empty.json'], 'empty.json is empty'),
         (['curves', 'torn.json'], 'torn.json, line 2 is torn'),
         (['index', 'torn.json'], 'is no table'),
+        (['confusion'], 'show confusion takes one file, of mmvmamba test --out FILE.json'),
+        (['worst', 'gone.json'], 'there is no file gone.json'),
+        (['best', 'torn.json'], 'torn.json is no result file'),
+        (['confusion', 'boxes.json'], 'that of a classification, not of detection'),
         (['index', '--out', 'x.pdf'], 'must end in .png'),
     ],
 )
 def test_bad_input_ends_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     (tmp_path / 'empty.json').write_text('')
+    image = dict(image='a.png', truth=[], found=[], ignored=[])
+    boxes = dict(task='detection', classes=['disc'], images=[image])
+    (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
     (tmp_path / 'torn.json').write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match='2'):

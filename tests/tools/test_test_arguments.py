@@ -153,9 +153,24 @@ def test_out_adds_a_dump(merge, cfg, dump):
     assert merged.test_evaluator[1].out_file_path == 'results/all.pkl'
 
 
-def test_out_must_be_a_pickle_file(merge):
-    with pytest.raises(UserError, match=r'must end in \.pkl or \.pickle, got all\.json'):
-        merge(DETECTOR, '--out', 'all.json')
+@pytest.mark.parametrize('cfg', [DETECTOR, CLASSIFIER], ids=['det', 'cls'])
+def test_out_as_json_adds_our_result_file(merge, cfg):
+    merged = merge(cfg, '--out', 'results/all.json')
+    own, ours = merged.test_evaluator
+    assert own['type'] == cfg['test_evaluator']['type']
+    assert ours == dict(type='mmvmamba.ResultFile', path='results/all.json')
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'path', 'message'),
+    [
+        (DETECTOR, 'all.csv', r'must end in \.json, \.pkl or \.pickle, got all\.csv'),
+        (SEGMENTOR, 'all.json', r'FILE\.json is for classification and detection'),
+    ],
+)
+def test_out_of_another_kind_is_refused(merge, cfg, path, message):
+    with pytest.raises(UserError, match=message):
+        merge(cfg, '--out', path)
 
 
 def test_format_only(merge):

@@ -17,7 +17,8 @@ __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 SUMMARY = 'draw the inside of models, trainings, data, the model index'
 EXAMPLE = """mmvmamba show decay --model vim_tiny --image street.jpg --place 0.3 0.6
   mmvmamba show curves work_dirs/first work_dirs/second
-  mmvmamba show browse --model configs/toy/det_vim_maskrcnn.py --limit 8"""
+  mmvmamba show browse --model configs/toy/det_vim_maskrcnn.py --limit 8
+  mmvmamba show confusion found.json"""
 KINDS = {
     'scan': 'the paths of the scans over the last map',
     'field': 'the effective receptive field of the middle of the last map',
@@ -28,14 +29,22 @@ KINDS = {
     'curves': 'losses and figures of trainings: work dirs, or scalars.json',
     'index': 'published accuracy over parameters, or over the speeds of a CSV',
     'browse': 'what the pipeline of a config feeds the model',
+    'confusion': 'which classes a test took for which, and a table of them (a .csv beside it)',
+    'worst': 'the images of a test that went worst',
+    'best': 'those that went best',
 }
+# Rows of a table that fit a screen.
+MOST_ROWS = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the kind of picture and what it is of."""
     kinds = '; '.join(f'{name}: {text}' for name, text in KINDS.items())
     parser.add_argument('kind', choices=list(KINDS), metavar='KIND', help=kinds)
-    parser.add_argument('logs', nargs='*', metavar='LOG', help='of curves; a CSV for index')
+    parser.add_argument(
+        'files', nargs='*', metavar='FILE',
+        help='logs of curves; a CSV for index; what test --out FILE.json wrote for the last three',
+    )  # fmt: skip
     parser.add_argument('--model', help='a name of mmvmamba list, or a config file')
     parser.add_argument('--weights', metavar='W', help='default: none, a model that starts')
     parser.add_argument('--image', metavar='FILE', help='default: one that is generated')
@@ -43,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--place', nargs=2, type=float, default=(0.5, 0.5), metavar=('X', 'Y'),
         help='of the token: shares of width and height (default: 0.5 0.5)',
     )  # fmt: skip
-    parser.add_argument('--limit', type=positive, default=12, help='images of browse (default: 12)')
+    parser.add_argument('--limit', type=positive, default=12, help='images (default: 12)')
     parser.add_argument('--out', metavar='FILE', help='default: work_dirs/show/KIND.png')
 
 
@@ -55,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     if args.kind in ('curves', 'index'):
         _draw_chart(args, out)
+    elif args.kind in ('confusion', 'worst', 'best'):
+        _draw_results(args, out)
     else:
         _draw_model(args, out)
     print(f'the picture is {out}')
@@ -64,11 +75,11 @@ def _draw_chart(args: argparse.Namespace, out: Path) -> None:
     from mmvmamba.apis.inside import draw_curves, draw_index
 
     if args.kind == 'curves':
-        if not args.logs:
+        if not args.files:
             raise UserError('name a work dir, or a scalars.json of one')
-        draw_curves(args.logs, out)
+        draw_curves(args.files, out)
         return
-    draw_index(out, _speeds(args.logs[0]) if args.logs else None)
+    draw_index(out, _speeds(args.files[0]) if args.files else None)
 
 
 def _speeds(path: str) -> dict[str, float]:
@@ -83,9 +94,41 @@ def _speeds(path: str) -> dict[str, float]:
         raise UserError(f'{path} is no table of mmvmamba benchmark --csv') from None
 
 
-def _draw_model(args: argparse.Namespace, out: Path) -> None:
-    import cv2
+def _draw_results(args: argparse.Namespace, out: Path) -> None:
+    from mmvmamba.apis.results import draw_ranked, read_results
+    from mmvmamba.visualization.results import draw_confusion
 
+    if len(args.files) != 1:
+        raise UserError(f'show {args.kind} takes one file, of mmvmamba test --out FILE.json')
+    results = read_results(args.files[0])
+    if args.kind == 'confusion':
+        matrix = results.confusion()
+        draw_confusion(matrix, results.classes, out)
+        _show_classes(matrix, results.classes, out.with_suffix('.csv'))
+        return
+    _write(draw_ranked(results, args.limit, args.kind == 'best'), out)
+
+
+def _show_classes(matrix: 'np.ndarray', classes: list[str], path: Path) -> None:
+    """Writes the figures of each class as a table, and prints it, or its worst part."""
+    import csv
+
+    from mmvmamba.apis.results import class_rows
+    from mmvmamba.cli.tables import format_columns
+
+    rows = class_rows(matrix, classes)
+    with open(path, 'w', newline='') as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    if len(rows) > MOST_ROWS:
+        rows = sorted(rows, key=lambda row: row['F1'] or 0)[:MOST_ROWS]
+        print(f'the {MOST_ROWS} classes of the lowest F1; {path} has all {len(classes)}')
+    texts = [['-' if value is None else str(value) for value in row.values()] for row in rows]
+    print(format_columns([list(rows[0]), *texts]))
+
+
+def _draw_model(args: argparse.Namespace, out: Path) -> None:
     from mmvmamba.apis.bare_models import bare_config, training_config
     from mmvmamba.apis.browse import draw_samples
     from mmvmamba.apis.inside import draw_inside
@@ -100,6 +143,12 @@ def _draw_model(args: argparse.Namespace, out: Path) -> None:
         image = read_image(args.image)[..., ::-1].copy() if args.image else _generated()
         model = _loaded(args, config) if args.weights else None
         picture = draw_inside(args.kind, config, image, model, tuple(args.place))
+    _write(picture, out)
+
+
+def _write(picture: 'np.ndarray', out: Path) -> None:
+    import cv2
+
     if not cv2.imwrite(str(out), picture[..., ::-1]):
         raise UserError(f'{out} cannot be written')
 

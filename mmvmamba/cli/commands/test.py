@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir', metavar='DIR', help='where the log goes (default: work_dirs/<config name>)'
     )
-    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        help='write all predictions: .json beside the truth, for mmvmamba show; or .pkl',
+    )
     parser.add_argument(
         '--results',
         metavar='FILE.jsonl',
