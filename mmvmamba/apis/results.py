@@ -87,14 +87,18 @@ class Results:
         """The images that went worst, or best.
 
         A detector did well on an image if the F1 of its boxes is high; among equals, one with more
-        objects is the better example. A classifier did badly if it was sure of a wrong class.
+        objects is the better example, and one without any is none. A classifier did badly if it was
+        sure of a wrong class.
 
         Args:
             limit: How many at most.
             best: Whether to begin with the best.
         """
         key = _certainty if self.task == 'classification' else _success
-        return sorted(self.images, key=key, reverse=best)[:limit]
+        images = sorted(self.images, key=key, reverse=best)
+        if best and self.task == 'detection':
+            images.sort(key=lambda item: not item['truth'])
+        return images[:limit]
 
 
 def class_rows(matrix: np.ndarray, classes: Sequence[str]) -> list[dict]:

@@ -40,8 +40,10 @@ def serve(*arguments):
     with subprocess.Popen(command, env={**os.environ, 'OMP_NUM_THREADS': '1'}) as process:
         until(lambda: _answers(port) or process.poll() is not None, 'the page')
         assert process.poll() is None
-        yield f'http://127.0.0.1:{port}'
-        process.terminate()
+        try:
+            yield f'http://127.0.0.1:{port}'
+        finally:
+            process.terminate()
 
 
 def _answers(port):
@@ -63,8 +65,10 @@ def open_browser():
         options.add_argument(argument)
     options.add_argument('--window-size=1200,1500')
     window = selenium.Chrome(options, selenium.ChromeService(driver))
-    yield window
-    window.quit()
+    try:
+        yield window
+    finally:
+        window.quit()
 
 
 class Page:

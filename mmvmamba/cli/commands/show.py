@@ -95,7 +95,7 @@ def _speeds(path: str) -> dict[str, float]:
 
 
 def _draw_results(args: argparse.Namespace, out: Path) -> None:
-    from mmvmamba.apis.results import draw_ranked, read_results
+    from mmvmamba.apis.results import OVERLAP, SCORE, draw_ranked, read_results
     from mmvmamba.visualization.results import draw_confusion
 
     if len(args.files) != 1:
@@ -107,6 +107,8 @@ def _draw_results(args: argparse.Namespace, out: Path) -> None:
         _show_classes(matrix, results.classes, out.with_suffix('.csv'))
         return
     _write(draw_ranked(results, args.limit, args.kind == 'best'), out)
+    if results.task == 'detection':
+        print(f'green: right, red: wrong, yellow: missed (score {SCORE}, overlap {OVERLAP})')
 
 
 def _show_classes(matrix: 'np.ndarray', classes: list[str], path: Path) -> None:

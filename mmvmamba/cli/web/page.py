@@ -92,7 +92,7 @@ def _result(name: str) -> tuple[gr.Image, gr.Files]:
 def _classify(models: Models, inputs: list) -> None:
     button = gr.Button('Classify', variant='primary', elem_id='classify')
     bars = gr.Label(label='the five best classes', num_top_classes=5, elem_id='classes')
-    files = gr.Files(label='PNG and JSON')
+    files = gr.Files(label='PNG and JSON', elem_id='classify_files')
 
     @_messages
     def run(model: str, weights: str, path: str | None) -> tuple:
@@ -164,7 +164,7 @@ def _look_inside(models: Models, inputs: list) -> None:
     kind = gr.Radio(list(KINDS), value=next(iter(KINDS)), label='what', elem_id='kind')
     button = gr.Button('Look', variant='primary', elem_id='look')
     picture = gr.Image(label='result', interactive=False, elem_id='look_result')
-    files = gr.Files(label='PNG')
+    files = gr.Files(label='PNG', elem_id='look_files')
     assert set(KINDS.values()) == set(INSIDE)
 
     @_messages
