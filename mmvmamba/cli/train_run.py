@@ -10,10 +10,10 @@ from mmvmamba.engine.launch import init_dist, is_first_process
 from mmvmamba.engine.run_errors import RunError
 
 from .configs import load_config, task_of
-from .data_folder import write_config
 from .dataset_checks import check_pairs
 from .errors import UserError, user_errors
 from .evaluation import fit_topk
+from .own_data import write_config
 from .preflight import check_data, check_model, check_weights, check_work_dir
 from .progress import has_terminal
 from .run_report import show_run

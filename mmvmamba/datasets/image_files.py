@@ -10,10 +10,12 @@ from pathlib import PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 __all__ = [
+    'DECODE_ERRORS',
     'IMAGE_EXTENSIONS',
     'find_defect',
     'is_image_name',
     'open_header',
+    'oriented_size',
     'shrink',
     'size_problem',
 ]
@@ -30,6 +32,9 @@ MAX_PIXELS = 178_956_970
 SHORT_SIDE = 256
 # JPEG quality of re-encoded images, that of OpenCV's and Pillow's "high quality" advice.
 QUALITY = 95
+# The entry of an EXIF block that says how to turn the image, and the values that swap its sides.
+ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)
 # Start of frame: baseline, extended and progressive Huffman coding.
 FRAMES = (0xC0, 0xC1, 0xC2)
 # Huffman and quantisation tables, restart interval, application data and comments.
@@ -113,6 +118,18 @@ def open_header(data: bytes | memoryview) -> Image.Image:
     if problem:
         raise ImageSizeError(problem)
     return image
+
+
+def oriented_size(data: bytes | memoryview) -> tuple[int, int]:
+    """Width and height as the pipelines see them, turned the way the EXIF block says.
+
+    Raises:
+        Exception: One of ``DECODE_ERRORS``, for what is no image.
+    """
+    with open_header(data) as image:
+        width, height = image.size
+        turned = image.getexif().get(ORIENTATION) in TURNED
+    return (height, width) if turned else (width, height)
 
 
 def find_defect(data: bytes | memoryview, decode: bool = False) -> str:

@@ -24,6 +24,7 @@ COMMANDS = (
     'predict',
     'train',
     'test',
+    'validate',
     'list',
     'info',
     'flops',

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='detection: bbox segm proposal; segmentation: mIoU mDice mFscore; classification: '
         'accuracy precision recall f1-score (default: those of the config)',
     )
+    # PlainMamba's classifiers are tested with it.
+    figures.add_argument('--metrics', nargs='+', dest='eval', help=argparse.SUPPRESS)
     parser.add_argument(
         '--topk', nargs='+', type=int, metavar='K', help='for --eval accuracy, such as 1 5'
     )

@@ -22,8 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the config, where to begin and what to change."""
     parser.add_argument('config', nargs='?', help='config file; the task is read off it')
     own = parser.add_argument_group('on your own images, without a config')
-    own.add_argument('--data', metavar='DIR', help='DIR/{train,val}/CLASS/*.jpg')
-    own.add_argument('--model', metavar='NAME', help='a classifier of mmvmamba list')
+    own.add_argument('--data', metavar='DIR', help='class folders, COCO, YOLO, or images and masks')
+    own.add_argument(
+        '--model',
+        metavar='NAME',
+        help='of mmvmamba list, or the classifier it begins with',
+    )
     own.add_argument(
         '--weights', metavar='W', help='where to begin; none for random (default: the official)'
     )

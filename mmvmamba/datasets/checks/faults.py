@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import get, list_from_file
 from tqdm import tqdm
 
-from ..image_files import find_defect, open_header
+from ..image_files import find_defect, oriented_size
 
 __all__ = [
     'LOADING_ERRORS',
@@ -24,8 +24,6 @@ __all__ = [
 ]
 
 Item = TypeVar('Item')
-ORIENTATION = 0x0112
-TURNED = (5, 6, 7, 8)
 # What the projects' data sets raise for lists and folders that do not hold what they should.
 LOADING_ERRORS = (AssertionError, OSError, RuntimeError, ValueError)
 
@@ -84,10 +82,7 @@ def read_size(path: str) -> tuple[tuple[int, int] | None, list[Fault]]:
     defect = find_defect(data, decode=True)
     if defect:
         return None, [Fault(path, f'the image cannot be read: {defect}')]
-    with open_header(data) as image:
-        width, height = image.size
-        turned = image.getexif().get(ORIENTATION) in TURNED
-    return (height, width) if turned else (width, height), []
+    return oriented_size(data), []
 
 
 def leaves(node: dict) -> Iterator[dict]:

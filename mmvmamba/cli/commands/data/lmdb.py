@@ -3,6 +3,7 @@
 import argparse
 
 from mmvmamba.cli.arguments import count
+from mmvmamba.cli.errors import UserError
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
@@ -15,6 +16,8 @@ EXAMPLE = """mmvmamba data lmdb create data/imagenet/train data/imagenet/train.l
   mmvmamba data lmdb verify data/imagenet/train.lmdb --workers 8
   mmvmamba data lmdb export data/imagenet/val.lmdb val_again"""
 
+ACTIONS = ('create', 'merge', 'info', 'verify', 'export')
+SPLITS = ('train', 'val')
 # Those of mmvmamba.datasets.lmdb.sources.
 LAYOUTS = ('folder', 'list', 'tar', 'tree')
 
@@ -29,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read; 0 for none (default: one for each core but one, at most 8)',
     )
     common.add_argument('--quiet', action='store_true', help='no progress bar')
-    commands = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    _add_pairs(parser)
+    commands = parser.add_subparsers(dest='action', metavar='ACTION')
     _add_create(commands, common)
     _add_merge(commands)
     info = commands.add_parser('info', help='say what a database holds')
@@ -45,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument('folder', help='where the files go, each at the path that is its key')
     export.add_argument('--list', metavar='FILE', help='also write "<key> <label>" lines here')
     export.add_argument('--overwrite', action='store_true', help='the folder may have files')
+
+
+def _add_pairs(parser: argparse.ArgumentParser) -> None:
+    """Adds what PlainMamba's program takes in place of an action."""
+    pairs = parser.add_argument_group('without an action, both splits of folders of classes')
+    for split in SPLITS:
+        pairs.add_argument(f'--{split}-img-dir', metavar='DIR', help='folder of class folders')
+        pairs.add_argument(f'--{split}-out', metavar='DIR', help='the database')
+    parser.set_defaults(debug=False)
 
 
 def _add_create(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -122,4 +135,29 @@ def run(args: argparse.Namespace) -> int:
     """Does what was asked for; returns 1 if images or records are bad."""
     from mmvmamba.cli import databases
 
-    return databases.act(args)
+    if args.action is not None:
+        return databases.act(args)
+    return max(databases.act(_creation(*pair)) for pair in _pairs(args))
+
+
+def _pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Folders and databases that are named without an action."""
+    pairs = []
+    for split in SPLITS:
+        pair = getattr(args, f'{split}_img_dir'), getattr(args, f'{split}_out')
+        if None not in pair:
+            pairs.append(pair)
+        elif pair != (None, None):
+            raise UserError(f'--{split}-img-dir DIR and --{split}-out DIR go together')
+    if not pairs:
+        raise UserError(
+            f'give an action, {", ".join(ACTIONS)}; or --train-img-dir DIR and --train-out DIR'
+        )
+    return pairs
+
+
+def _creation(source: str, output: str) -> argparse.Namespace:
+    """What ``create`` with these two and nothing else is given."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(['create', source, output])

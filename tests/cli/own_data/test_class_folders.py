@@ -1,4 +1,4 @@
-"""``mmvmamba train --data``: folders of a user's own images."""
+"""``mmvmamba train --data`` with a folder for each class."""
 
 import re
 
@@ -8,9 +8,9 @@ from PIL import Image
 
 from mmvmamba.apis.catalogue import catalogue
 from mmvmamba.cli.configs import load_config
-from mmvmamba.cli.data_folder import recognise, write_config
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.main import main, parse_args
+from mmvmamba.cli.own_data import recognise, write_config
 
 CLASSES = ('cat', 'dog', 'emu')
 # The smallest classifier of each family.
@@ -54,23 +54,6 @@ def test_the_config_suits_every_family(model, folder, capsys):
     assert 'class folders, 3 classes' in capsys.readouterr().out
 
 
-def coco(folder):
-    (folder / 'annotations').mkdir()
-    (folder / 'annotations/train.json').write_text('{}')
-
-
-def coco_of_roboflow(folder):
-    (folder / 'train/_annotations.coco.json').write_text('{}')
-
-
-def yolo(folder):
-    (folder / 'data.yaml').write_text('')
-
-
-def masks(folder):
-    (folder / 'masks').mkdir()
-
-
 def another_class(folder):
     (folder / 'valid/emu').rename(folder / 'valid/fox')
 
@@ -86,16 +69,12 @@ def no_training(folder):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (coco, r'holds COCO annotations: .*docs/finetune_detection\.md'),
-        (coco_of_roboflow, 'holds COCO annotations'),
-        (yolo, 'holds YOLO labels'),
-        (masks, r'holds images and masks: .*docs/finetune_segmentation\.md'),
         (another_class, 'train and valid must have the same classes; emu, fox are in one'),
-        (no_validation, 'no class folders in val or valid .*looked for class folders: DIR/train'),
-        (no_training, 'no class folders in train; looked for .*there are other, valid'),
+        (no_validation, 'class folders, but none in val or valid .*looked for DIR/train/CLASS'),
+        (no_training, 'holds class folders, but none in train; looked for DIR/train/CLASS'),
     ],
 )
-def test_another_folder_says_what_was_looked_for(change, message, folder):
+def test_an_incomplete_folder_says_what_is_missing(change, message, folder):
     change(folder)
     with pytest.raises(UserError, match=message):
         recognise(str(folder))
