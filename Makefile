@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Two figures for one reason: the versions of torch and torchvision that every check here ran on.
 TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help install demo web test test-all test-slow test-full test-gpu audit lint typecheck format coverage configs bench clean
+.PHONY: help install demo web test test-all test-slow test-full test-gpu matrix upstream audit lint typecheck format coverage configs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,9 +53,16 @@ test-all: test test-slow  ## run the fast and the slow tests (under 45 minutes o
 
 test-full: export MMVMAMBA_FUZZ = 10000
 test-full: export MMVMAMBA_KILLS = 20
-test-full: test-all audit  ## everything without a GPU, with ten times as many damaged files and more kills
+test-full: test-all audit upstream matrix  ## everything without a GPU, with ten times as many damaged files and more kills
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n 2 --dist loadfile -m "full and not gpu"
+
+matrix: $(VENV)/.installed  ## run the fast tests with other versions (hours, 20 GB); TESTS="tests/compat" for some
+	$(PIP) 'nox>=2024.4'
+	$(BIN)/nox $(if $(TESTS),-- $(TESTS))
+
+upstream: $(VENV)/.tested  ## run the tests in the folders MMCV_SOURCE, MMDET_SOURCE, MMSEG_SOURCE, MMPRETRAIN_SOURCE
+	$(BIN)/python tools/misc/upstream_tests.py
 
 audit: $(VENV)/.installed  ## ask for known weaknesses of what is installed (needs a network, or says so)
 	-@$(PIP) 'pip-audit>=2.7'

@@ -1,0 +1,232 @@
+"""Puts our backbones into the configs shipped with mmdetection and mmsegmentation, and runs a step.
+
+Of each folder of configs, the one with the shortest name is built with a small backbone of ours in
+the place of its own; it gives losses and gradients on random data, and predictions. Channels of
+necks and heads are those of the backbone, nothing else is changed.
+
+Exit codes: 0 all pairs run, 1 some do not, 2 bad input.
+"""
+
+import mmvmamba  # noqa: F401  isort: skip  provides the stand-ins before mmcv's operators are imported
+
+import argparse
+import importlib
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvmamba.apis.metafiles import config_root
+from mmvmamba.cli.errors import UserError, user_errors
+
+PACKAGES = ('mmdet', 'mmseg')
+SIZE = 128
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='Example: python tools/misc/try_pairs.py mmdet --only atss --families vim mila',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('packages', nargs='*', help=f'default: {" ".join(PACKAGES)}')
+    parser.add_argument('--only', nargs='+', help='folders of configs (default: all)')
+    parser.add_argument(
+        '--families', nargs='+', default=['mambaout'], help='those of configs/toy (mambaout)'
+    )
+    return parser.parse_args(argv)
+
+
+def backbone_of(family: str) -> ConfigDict:
+    """The backbone of the family's toy detector."""
+    path = config_root() / 'toy' / f'det_{family}_maskrcnn.py'
+    if not path.is_file():
+        raise UserError(f'there is no {path}, which has the backbone of {family!r}')
+    return Config.fromfile(path).model.backbone
+
+
+def one_of_each_folder(package: str, only: list[str] | None) -> Iterator[tuple[Path, Config]]:
+    """The configs with a backbone, the one with the shortest name of each folder."""
+    root = Path(str(importlib.import_module(package).__file__)).parent / '.mim' / 'configs'
+    absent = [name for name in only or () if not (root / name).is_dir()]
+    if absent:
+        raise UserError(f'{root} has no folders {absent}')
+    for folder in sorted(root.iterdir()):
+        if folder.name == '_base_' or (only and folder.name not in only):
+            continue
+        for path in sorted(folder.glob('*.py'), key=lambda path: (len(path.name), path.name)):
+            try:
+                cfg = Config.fromfile(path)
+            except Exception:  # noqa: BLE001  their configs, whatever is wrong with them
+                continue
+            if 'model' in cfg and 'backbone' in detector_of(cfg.model):
+                yield path, cfg
+                break
+
+
+def detector_of(model: ConfigDict) -> ConfigDict:
+    """The model that has the backbone, inside of trackers and semi-supervised ones too."""
+    return model.detector if 'detector' in model and 'backbone' in model.detector else model
+
+
+def channels_of(backbone: torch.nn.Module) -> list[int]:
+    backbone.eval()
+    with torch.no_grad():
+        maps = backbone(torch.zeros(1, 3, SIZE, SIZE))
+    return [level.size(1) for level in (maps if isinstance(maps, list | tuple) else [maps])]
+
+
+def fit(model: ConfigDict, ours: ConfigDict) -> None:
+    """Puts a backbone into a model, as many levels as that of the config has, the last ones."""
+    outer, model = model, detector_of(model)
+    theirs = dict(model.backbone, init_cfg=None)
+    theirs.pop('pretrained', None)
+    if 'img_size' in theirs:
+        theirs['img_size'] = (SIZE, SIZE)
+    before = channels_of(MODELS.build(ConfigDict(theirs)))
+    first = max(4 - len(before), 0)
+    backbone = ConfigDict(ours, out_indices=tuple(range(first, 4)))
+    try:
+        after = channels_of(MODELS.build(backbone))
+    except (TypeError, ValueError):
+        # Adapters have all four levels.
+        backbone, first = ours, 0
+        after = channels_of(MODELS.build(backbone))
+    if len(before) > len(after):
+        raise ValueError(f'their backbone has {len(before)} maps, ours {len(after)}')
+    model.backbone = backbone
+    for part in (outer, model):
+        for key in ('pretrained', 'init_cfg'):
+            part.pop(key, None)
+    pairs = set(zip(before, after[-len(before) :], strict=True))
+    renew = dict(pairs)
+    if len(renew) < len(pairs):
+        raise ValueError(f'levels of {before} channels cannot become {after} by their numbers')
+    neck = model.get('neck')
+    if neck:
+        replace_channels(neck, before, renew)
+    else:
+        replace_channels({k: v for k, v in model.items() if k != 'backbone'}, before, renew)
+
+
+def replace_channels(node: Any, before: list[int], renew: dict[int, int]) -> None:
+    """Numbers of input channels that are those of the old backbone, at any depth."""
+    if isinstance(node, list | tuple):
+        for value in node:
+            replace_channels(value, before, renew)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if not key.endswith(('in_channels', 'feature_channels', 'feat_channels', 'c1_in_channels')):
+            replace_channels(value, before, renew)
+        elif isinstance(value, int) and value in renew:
+            node[key] = renew[value]
+        elif isinstance(value, list | tuple) and all(number in renew for number in value):
+            node[key] = [renew[number] for number in value]
+
+
+def run(cfg: Config, package: str, family: str) -> None:
+    """Builds a pair, trains it for a step without an update, and predicts.
+
+    Raises:
+        Exception: Whatever goes wrong.
+    """
+    init_default_scope(package)
+    model = cfg.model
+    fit(model, backbone_of(family))
+    built = MODELS.build(model)
+    batch = detection_batch() if package == 'mmdet' else segmentation_batch(built)
+    built.train()
+    losses = built(**built.data_preprocessor(batch, True), mode='loss')
+    total, _ = built.parse_losses(losses)
+    total.backward()
+    if not torch.isfinite(total):
+        raise ValueError(f'the losses are not finite: {losses}')
+    grads = [p.grad for p in detector_of_module(built).backbone.parameters() if p.requires_grad]
+    if all(grad is None for grad in grads):
+        raise ValueError('nothing of the backbone gets a gradient')
+    built.eval()
+    with torch.no_grad():
+        built(**built.data_preprocessor(batch, False), mode='predict')
+
+
+def detector_of_module(model: torch.nn.Module) -> torch.nn.Module:
+    return model.detector if hasattr(model, 'detector') else model
+
+
+def detection_batch() -> dict:
+    from mmdet.testing import demo_mm_inputs
+
+    return demo_mm_inputs(
+        2,
+        [[3, SIZE, SIZE]] * 2,
+        num_items=[4, 3],
+        num_classes=2,
+        with_mask=True,
+        with_semantic=True,
+        sem_seg_output_strides=8,
+    )
+
+
+def segmentation_batch(model: torch.nn.Module) -> dict:
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    generator = torch.Generator().manual_seed(0)
+    heads = model.decode_head
+    classes = (heads[-1] if isinstance(heads, torch.nn.ModuleList) else heads).num_classes
+    samples = []
+    for _ in range(2):
+        labels = torch.randint(0, max(classes, 2), (1, SIZE, SIZE), generator=generator)
+        meta = dict(ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
+        meta |= dict(flip=False, flip_direction='horizontal', img_path='', scale_factor=1.0)
+        edges = PixelData(data=labels % 2)
+        samples.append(
+            SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels), gt_edge_map=edges)
+        )
+    images = [torch.randint(0, 255, (3, SIZE, SIZE), generator=generator) for _ in range(2)]
+    return dict(inputs=images, data_samples=samples)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    failed = 0
+    with user_errors():
+        unknown = set(args.packages) - set(PACKAGES)
+        if unknown:
+            raise UserError(f'packages must be among {list(PACKAGES)}, got {sorted(unknown)}')
+        for family in args.families:
+            backbone_of(family)
+        logging.disable(logging.WARNING)
+        warnings.simplefilter('ignore')
+        for package in args.packages or PACKAGES:
+            importlib.import_module(f'{package}.utils').register_all_modules()
+            for path, cfg in one_of_each_folder(package, args.only):
+                for family in args.families:
+                    failed += tell(path, cfg, package, family)
+    return int(failed > 0)
+
+
+def tell(path: Path, cfg: Config, package: str, family: str) -> bool:
+    """Runs a pair and prints a row of a table; returns whether it failed."""
+    torch.manual_seed(0)
+    start, outcome = time.monotonic(), 'runs'
+    try:
+        run(Config(cfg.to_dict()), package, family)
+    except Exception as error:  # noqa: BLE001  their code, whatever goes wrong in it
+        outcome = f'{type(error).__name__}: {error}'.splitlines()[0][:140]
+    seconds = time.monotonic() - start
+    print(f'| {package}/{path.parent.name} | {path.stem} | {family} | {outcome} |', flush=True)
+    logging.getLogger(__name__).info('%s: %.1f s', path, seconds)
+    return outcome != 'runs'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
