@@ -77,10 +77,10 @@ def test_a_custom_import_that_fails_says_why(package, tmp_path):
 
 
 def test_missing_mmdet_is_named_by_the_real_refusal(monkeypatch):
-    """mmdet's own assertion about mmcv 2.2, as a user meets it."""
+    """mmdet's own assertion about mmcv, as a user meets it; the forks refuse old ones alone."""
     mmcv = pytest.importorskip('mmcv')
     for name in [name for name in sys.modules if name.split('.')[0] == 'mmdet']:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(mmcv, '__version__', '2.2.0')
+    monkeypatch.setattr(mmcv, '__version__', '1.7.0')
     text = message_of('mmdet')
-    assert 'MMCV==2.2.0' in text
+    assert 'MMCV==1.7.0' in text
