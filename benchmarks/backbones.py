@@ -11,7 +11,8 @@ imported: the package ``mambavision``, and Vim's ``models_mamba`` from a checkou
 (PlainMamba's needs mmcv 1, which does not go with the PyTorch that this package needs.) DeiT,
 ConvNeXt and Swin of like size stand at the end for comparison. Times are medians; the spread is the
 distance of the quartiles relative to the median. Memory is the peak of what one run allocates,
-besides weights and images.
+besides weights and images, with ``--training`` that of a forward and backward pass as well.
+``--optimize`` adds each model made ready by ``optimize_for_inference``, in turns with the others.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from common import (
 from torch import Tensor, nn
 
 import mmvmamba
-from mmvmamba.apis import get_model, list_models
+from mmvmamba.apis import get_model, list_models, optimize_for_inference
 from mmvmamba.apis.model_table import find_model
 
 try:
@@ -50,6 +51,9 @@ TIMM = ('deit_tiny_patch16_224', 'deit_small_patch16_224', 'deit_base_patch16_22
 # Module of the authors' code by family.
 OFFICIAL = {'mambavision': 'mambavision', 'vim': 'models_mamba'}
 COLUMNS = ('model', 'params M', 'px', 'batch', 'images/s', 'ms', 'spread', 'MiB')
+TRAINING = 'MiB, training'
+RATIO = 'ours : theirs'
+READY = 'ready : theirs, plain'
 
 
 def run_of(model: nn.Module, images: Tensor, args: argparse.Namespace) -> Callable[[], Tensor]:
@@ -89,9 +93,30 @@ def compare(
     for run in runs:
         run()
     memory = [peak_memory(run, args.device) for run in runs]
+    # Before they are run in turns: what a training step allocates is not there meanwhile.
+    training = [training_memory(model, images, args) for model in models.values()]
     times = take_turns(runs, args.device, least=args.least, seconds=args.seconds, warmups=0)
     labels = zip(models, models.values(), times, memory, strict=True)
-    return [row_of(name, model, images, *found) for name, model, *found in labels], times
+    rows = [row_of(name, model, images, *found) for name, model, *found in labels]
+    for row, found in zip(rows, training, strict=True):
+        row[TRAINING] = found
+    return rows, times
+
+
+def training_memory(model: nn.Module, images: Tensor, args: argparse.Namespace) -> str:
+    """MiB of a forward and backward pass, gradients of weights included; '' if not asked for."""
+    if not args.training or not any(p.requires_grad for p in model.parameters()):
+        return ''
+    model.train()
+
+    def step() -> None:
+        with torch.autocast(args.device, args.autocast, enabled=args.autocast is not None):
+            model(images).float().mean().backward()
+
+    memory = peak_memory(step, args.device)
+    model.zero_grad()
+    model.eval()
+    return f'{memory:.0f}'
 
 
 def prepare(build: Callable[[], nn.Module], args: argparse.Namespace) -> nn.Module:
@@ -124,14 +149,22 @@ def rows_of(name: str, args: argparse.Namespace) -> list[dict[str, str]]:
     theirs = [n for n in (name, *info.aliases) if timm is not None and timm.is_model(n)]
     if theirs:
         models[f'{theirs[0]} (timm)'] = prepare(lambda: timm.create_model(theirs[0]), args)
+    if args.optimize:
+        models[f'{name}, ready'] = optimize_for_inference(models[name])
     official = official_model(name) if args.device == 'cuda' else None
     if official is not None:
         models[f'{name} (official)'] = prepare(lambda: official, args)
     rows = []
     for batch in args.batch:
         found, times = compare(models, make_images(batch, side, args), args)
-        if len(times) == 2:
-            found[0]['ours : theirs'] = f'{median(times[1]) / median(times[0]):.2f}x'
+        others = [i for i, label in enumerate(models) if label.endswith(')')]
+        for other in others[:1]:
+            found[0][RATIO] = f'{median(times[other]) / median(times[0]):.2f}x'
+        for ready in [i for i, label in enumerate(models) if label.endswith(', ready')]:
+            against = [*others[:1], 0]
+            found[ready][READY] = ', '.join(
+                f'{median(times[i]) / median(times[ready]):.2f}x' for i in against
+            )
         rows += found
     if args.device == 'cuda' and official is None and info.family in OFFICIAL:
         rows.append({'model': f'{name} (official)', 'images/s': 'not measured'})
@@ -156,6 +189,10 @@ def context_rows(args: argparse.Namespace) -> list[dict[str, str]]:
     return rows
 
 
+def columns(args: argparse.Namespace) -> list[str]:
+    return [*COLUMNS, *[TRAINING] * args.training, RATIO, *[READY] * args.optimize]
+
+
 def facts(args: argparse.Namespace) -> str:
     settings = f'{args.dtype}{", channels last" if args.channels_last else ""}'
     versions = f'mmvmamba {mmvmamba.__version__}, torch {torch.__version__}'
@@ -170,6 +207,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', nargs='+', type=int, default=[1])
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument('--without-context', action='store_true', help='no other architectures')
+    parser.add_argument('--optimize', action='store_true', help='add models made ready')
+    parser.add_argument('--training', action='store_true', help='add the memory of training')
     parser.add_argument('--least', type=int, default=5, help='runs of each at least')
     add_run_arguments(parser, seconds=4.0)
     args = parser.parse_args()
@@ -190,7 +229,7 @@ def main() -> None:
         print(rows[-1], file=sys.stderr)
     if not args.without_context:
         rows += context_rows(args)
-    write_report(facts(args), markdown_table([*COLUMNS, 'ours : theirs'], rows), args.out)
+    write_report(facts(args), markdown_table(columns(args), rows), args.out)
 
 
 if __name__ == '__main__':

@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors(args.debug):
         image = read_image(args.image)
-        predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+        predictor = get_predictor(
+            args.model, args.weights, args.device, args.score_thr, args.optimize
+        )
         predictor.opacity = args.opacity
         record, picture = predictor(image)
         out = Path(args.out_dir, f'{Path(args.image).stem}_{Path(args.model).stem}')

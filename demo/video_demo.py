@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors(args.debug):
         open_video(args.video).release()
-        predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+        predictor = get_predictor(
+            args.model, args.weights, args.device, args.score_thr, args.optimize
+        )
         predictor.opacity = args.opacity
         out = Path(args.out_dir, f'{Path(args.video).stem}_{Path(args.model).stem}')
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ __all__ = [
     'get_feature_extractor',
     'get_model',
     'list_models',
+    'optimize_for_inference',
     'register_models',
 ]
 

@@ -5,6 +5,7 @@ from .features import FeatureExtractor, get_feature_extractor
 from .identify import identify_model
 from .model_table import MODEL_TABLE, ModelInfo, find_model
 from .models import create_model, get_model, list_models
+from .optimization import optimize_for_inference
 from .preprocess import Preprocessing
 from .pretrained import PretrainedModel
 
@@ -25,5 +26,6 @@ __all__ = [
     'list_images',
     'list_models',
     'model_config',
+    'optimize_for_inference',
     'predict_all',
 ]

@@ -7,6 +7,7 @@ import torchvision
 from torch import nn
 
 from .bare_models import ImagePass, bare_config, build_bare, default_shape
+from .optimization import optimize_for_inference
 from .timing import Timing, TimingSettings, time_model
 
 __all__ = ['BASELINES', 'run_benchmark']
@@ -24,6 +25,7 @@ def run_benchmark(
     settings: TimingSettings,
     batch_sizes: Sequence[int] = (),
     only_features: bool = False,
+    optimize: bool = False,
 ) -> Iterator[Timing]:
     """Times models one after the other.
 
@@ -37,6 +39,7 @@ def run_benchmark(
         settings: Shape and batch size are those of the other arguments.
         batch_sizes: Those to try; if there are none, that of the settings.
         only_features: Whether the pass ends behind the backbone.
+        optimize: Whether models are made ready for inference first.
 
     Raises:
         ValueError: There is no such model or baseline, or it takes no such image.
@@ -51,7 +54,10 @@ def run_benchmark(
             for shape in shapes or (own,):
                 case = replace(settings, batch_size=batch_size, shape=shape)
                 for label, variant in _variants(name, case):
-                    yield time_model(label, _build(name, configs, only_features), variant)
+                    model = _build(name, configs, only_features)
+                    if optimize:
+                        model = optimize_for_inference(model.to(settings.device))
+                    yield time_model(label, model, variant)
 
 
 def _ours(baselines: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .classifiers import build_named_model, weights_of
 from .model_table import MODEL_TABLE, find_model
+from .optimization import optimize_for_inference
 from .preprocess import MEAN, STD
 from .pretrained import as_pretrained
 from .task_models import TASK_WEIGHTS, TASKS, task_configs
@@ -49,6 +50,7 @@ def get_model(
     num_classes: int | None = None,
     device: str | torch.device | None = None,
     entry: str | None = None,
+    optimize: bool = False,
     **backbone_overrides,
 ) -> nn.Module:
     """Builds a model, in evaluation mode.
@@ -61,6 +63,7 @@ def get_model(
             another number, the last layer starts anew.
         device: Where the model is put.
         entry: The entry of the file to take, such as 'model_ema'.
+        optimize: Whether it is made ready for inference, see ``optimize_for_inference``.
         **backbone_overrides: Arguments of the backbone, such as ``drop_path_rate``.
 
     Returns:
@@ -72,7 +75,8 @@ def get_model(
         CheckpointError: The weights and the model do not fit.
     """
     model = build_named_model(name, pretrained, num_classes, entry, backbone_overrides)
-    return as_pretrained(model).to(device).eval()
+    model = as_pretrained(model).to(device).eval()
+    return optimize_for_inference(model) if optimize else model
 
 
 def create_model(

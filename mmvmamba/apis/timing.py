@@ -23,6 +23,7 @@ __all__ = [
     'show_spread',
     'spread',
     'synchronize',
+    'tensors_in',
     'time_model',
 ]
 
@@ -180,7 +181,7 @@ def _run_of(model: nn.Module, images: Tensor, settings: TimingSettings) -> Itera
 
     def forward() -> list[Tensor]:
         with torch.autocast(device, dtype, enabled=dtype is not None):
-            return list(_tensors(model(images)))
+            return list(tensors_in(model(images)))
 
     def step() -> None:
         torch.stack([x.float().mean() for x in forward() if x.requires_grad]).sum().backward()
@@ -199,12 +200,13 @@ _ATTENTION = (
 )
 
 
-def _tensors(outputs: object) -> Iterator[Tensor]:
+def tensors_in(outputs: object) -> Iterator[Tensor]:
+    """The tensors of lists, tuples and dicts of any depth."""
     if isinstance(outputs, Tensor):
         yield outputs
     elif isinstance(outputs, dict):
         for item in outputs.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(outputs, list | tuple):
         for item in outputs:
-            yield from _tensors(item)
+            yield from tensors_in(item)

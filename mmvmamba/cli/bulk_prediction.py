@@ -30,7 +30,7 @@ def predict_in_bulk(args: argparse.Namespace) -> int:
         raise UserError('--results writes no pictures and prints no lines: leave --out, --json out')
     init_sharing(args.launcher)
     inputs = [image for source in args.inputs for image in list_images(source)]
-    predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+    predictor = get_predictor(args.model, args.weights, args.device, args.score_thr, args.optimize)
     is_file = args.weights is not None and os.path.isfile(args.weights)
     weights = digest_of(args.weights) if is_file else str(args.weights)
     done = predict_all(

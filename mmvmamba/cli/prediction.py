@@ -32,7 +32,7 @@ def predict(args: argparse.Namespace) -> int:
     if len(inputs) == 1:
         # What cannot be read is said before a model is loaded.
         _open(inputs[0])
-    predictor = get_predictor(args.model, args.weights, args.device, args.score_thr)
+    predictor = get_predictor(args.model, args.weights, args.device, args.score_thr, args.optimize)
     if args.opacity is not None:
         predictor.opacity = args.opacity
     failed = 0

@@ -31,7 +31,13 @@ from .configs import load_config, task_of
 from .errors import UserError
 from .preflight import check_checkpoint
 
-__all__ = ['Predictor', 'add_arguments', 'check_device', 'get_predictor', 'read_image']
+__all__ = [
+    'Predictor',
+    'add_arguments',
+    'check_device',
+    'get_predictor',
+    'read_image',
+]
 
 TOP = 5
 
@@ -61,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=OPACITY,
         metavar='O',
         help="of the classes' colours in a segmentation, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--optimize', action='store_true', help='make the model ready for inference first'
     )
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
 
@@ -225,7 +234,11 @@ class Classifier(Predictor):
 
 
 def get_predictor(
-    model: str, weights: str | None = None, device: str | None = None, score_thr: float = 0.3
+    model: str,
+    weights: str | None = None,
+    device: str | None = None,
+    score_thr: float = 0.3,
+    optimize: bool = False,
 ) -> Predictor:
     """Builds the predictor of a model, whatever its task.
 
@@ -234,6 +247,7 @@ def get_predictor(
         weights: A checkpoint, ours or an official one; None downloads the official one.
         device: Where it runs; None takes a GPU if there is one.
         score_thr: See ``Predictor``.
+        optimize: Whether the model is made ready for inference once.
 
     Raises:
         UserError: There is no such model or file, or no weights.
@@ -251,7 +265,10 @@ def get_predictor(
     task = 'classification' if config is None else task_of(config)
     with _quiet():
         what = model if config is None else config
-        return _BUILDERS[task](what, weights, device or get_device(), score_thr)
+        predictor = _BUILDERS[task](what, weights, device or get_device(), score_thr)
+    if optimize:
+        predictor.inferencer.model = mmvmamba.optimize_for_inference(predictor.inferencer.model)
+    return predictor
 
 
 def check_device(device: str | None) -> None:

@@ -37,6 +37,7 @@ class ConvLayer(nn.Module):
         with_act: bool = True,
     ) -> None:
         super().__init__()
+        self.conv_norm_pairs = (('conv', 'norm'),)
         self.conv = nn.Conv2d(
             in_dim, dim, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias
         )

@@ -26,6 +26,7 @@ __all__ = [
     'forget_weights',
     'fuses',
     'is_plain',
+    'keep_weights',
     'kept_of_weights',
     'linear',
 ]
@@ -33,6 +34,7 @@ __all__ = [
 Made = TypeVar('Made')
 Norm = nn.LayerNorm | nn.RMSNorm
 KEPT = '_kept_of_weights'
+IS_READY = '_is_ready_for_inference'
 
 
 class _Kept(dict[Hashable, tuple[tuple, tuple, Any]]):
@@ -64,7 +66,7 @@ def kept_of_weights(
         also: What else it depends on; the result for the last one is kept.
     """
     given = tuple(x for x in weights if x is not None)
-    if not fuses(given[0]) or not _may_keep(given):
+    if not (fuses(given[0]) or IS_READY in module.__dict__) or not _may_keep(given):
         return make(*weights)
     kept = module.__dict__.get(KEPT)
     if kept is None:
@@ -76,6 +78,11 @@ def kept_of_weights(
         entry = kept[name] = (given, stamp, make(*weights))
     made: Made = entry[2]
     return made
+
+
+def keep_weights(module: nn.Module) -> None:
+    """Has a module keep what is computed of its weights wherever it runs."""
+    setattr(module, IS_READY, True)
 
 
 def forget_weights(model: nn.Module) -> None:

@@ -1,9 +1,11 @@
 """The feed-forward part of a Transformer block."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .evaluation import linear
+from .packed import PackedLinear
 
 __all__ = ['MLP']
 
@@ -19,3 +21,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(linear(self.fc2, self.drop(F.gelu(linear(self.fc1, x)))))
+
+    def packed_form(self, dtype: torch.dtype) -> nn.Module:
+        """The same for inference on a CPU, the activation in the pass of the first layer."""
+        return nn.Sequential(
+            PackedLinear(self.fc1, dtype, activation='gelu'), PackedLinear(self.fc2, dtype)
+        )

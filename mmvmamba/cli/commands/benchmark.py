@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--device', default='cpu', help='such as cuda (default: cpu)')
     add('--channels-last', action='store_true', default=None, help='lay tensors out so')
     add('--compile', action='store_true', help='compile the models first')
+    add('--optimize', action='store_true', help='make the models ready for inference first')
     add('--train', action='store_true', help='time a forward and a backward pass')
     add('--seconds', type=float, metavar='S', help='for each figure at least (default: 2)')
     add('--passes', type=positive, metavar='N', help='for each figure at least (default: 5)')
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError('name a model (mmvmamba list shows all), a --baseline or a --preset')
     if args.shape and args.sweep:
         raise UserError('--shape and --sweep both say how large images are; give one')
+    if args.optimize and args.train:
+        raise UserError('--optimize makes models ready for inference alone; leave out --train')
     preset = PRESETS.get(args.preset)
     models = args.models or (preset.models if preset else ())
     baselines = args.baseline or (preset.baselines if preset else ())
@@ -62,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         _settings(args, preset.settings if preset else None),
         args.batch_size or (),
         only_features=bool(preset and preset.only_features),
+        optimize=args.optimize,
     )
     found: list[Timing] = []
     for timing in timings:

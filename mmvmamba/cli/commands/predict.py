@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='with --results: what started the processes (default: none)',
     )
     parser.add_argument('--json', action='store_true', help='print a line of JSON for each input')
+    parser.add_argument(
+        '--optimize',
+        action='store_true',
+        help='make the model ready for inference first, which pays off for many images',
+    )
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     parser.add_argument(
         '--score-thr',

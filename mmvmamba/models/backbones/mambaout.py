@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates
 from mmvmamba.layers.evaluation import add_and_norm, fuses, is_plain, linear
+from mmvmamba.layers.packed import PackedConv2d, PackedLinear
 from mmvmamba.ops.fused import gate_channels
 from mmvmamba.registry import MODELS
 
@@ -134,16 +135,67 @@ class GatedCNNBlock(nn.Module):
     def forward_inference(self, x: Tensor) -> Tensor:
         """The same without the concatenation and, on a CPU, with hidden maps that fit its cache."""
         hidden, num_identity, _ = self.split
-        image_bytes = x.shape[1] * x.shape[2] * 2 * hidden * x.element_size()
-        num_images = max(1, CACHE_BYTES // image_bytes) if x.device.type == 'cpu' else len(x)
         chunks = []
-        for chunk in x.split(num_images):
+        for chunk in x.split(images_in_cache(x, 2 * hidden)):
             gate, identity, convolved = self.fc1(self.norm(chunk)).split(self.split, dim=-1)
             y = self.act(gate)
             y[..., :num_identity] *= identity
             y[..., num_identity:] *= conv_channels_last(self.conv, convolved)
             chunks.append(chunk + self.ls(self.fc2(y)))
         return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
+
+    def packed_form(self, dtype: torch.dtype) -> nn.Module:
+        """The block for inference on a CPU."""
+        return PackedGatedCNNBlock(self, dtype)
+
+
+class PackedGatedCNNBlock(nn.Module):
+    """A block whose projection is cut into its parts, so that none of them is copied later."""
+
+    def __init__(self, block: GatedCNNBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.hidden, self.num_identity, _ = block.split
+        self.norm = block.norm
+        gate, identity, convolved = (
+            linear_of(weight, bias)
+            for weight, bias in zip(
+                block.fc1.weight.split(block.split), block.fc1.bias.split(block.split), strict=True
+            )
+        )
+        self.gate = PackedLinear(gate, dtype, block.activation)
+        # A convolution of all hidden channels leaves none as they are.
+        self.identity = PackedLinear(identity, dtype) if self.num_identity else None
+        self.convolved = PackedLinear(convolved, dtype)
+        self.conv = PackedConv2d(block.conv, dtype)
+        scale = block.ls.gamma if isinstance(block.ls, LayerScale) else torch.ones(1)
+        fc2 = linear_of(block.fc2.weight * scale[:, None], block.fc2.bias * scale)
+        self.fc2 = PackedLinear(fc2, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        chunks = [self.forward_chunk(c) for c in x.split(images_in_cache(x, 2 * self.hidden))]
+        return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
+
+    def forward_chunk(self, x: Tensor) -> Tensor:
+        normed = self.norm(x)
+        y = self.gate(normed)
+        if self.identity is not None:
+            y[..., : self.num_identity] *= self.identity(normed)
+        y[..., self.num_identity :] *= conv_channels_last(self.conv, self.convolved(normed))
+        return self.fc2(y) + x
+
+
+def images_in_cache(x: Tensor, channels: int) -> int:
+    """How many images of ``(N, H, W, C)`` to work on at once, with so many hidden channels."""
+    if x.device.type != 'cpu':
+        return max(len(x), 1)
+    return max(1, CACHE_BYTES // (x.shape[1] * x.shape[2] * channels * x.element_size()))
+
+
+def linear_of(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer with these values."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device='meta')
+    linear.weight, linear.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+    return linear
 
 
 @MODELS.register_module()

@@ -51,6 +51,7 @@ class ConvBlock(nn.Module):
         self, dim: int, drop_path_rate: float = 0.0, layer_scale: float | None = None
     ) -> None:
         super().__init__()
+        self.conv_norm_pairs = (('conv1', 'norm1'), ('conv2', 'norm2'))
         # The biases before BatchNorm do nothing in training, but the released weights hold them.
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(dim)

@@ -20,7 +20,9 @@ from mmvmamba.layers import (
     init_dt_proj_,
     initial_A_log,
     resolve_dt_rank,
+    state_matrix,
 )
+from mmvmamba.layers.evaluation import kept_of_weights
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.ops.state_fusion import state_fusion
 from mmvmamba.registry import MODELS
@@ -84,7 +86,7 @@ class StructureAwareMixer(nn.Module):
         states = selective_scan(
             tokens.to(dtype),
             F.linear(dt, self.dt_projs_weight),
-            -torch.exp(self.A_logs.to(torch.promote_types(self.A_logs.dtype, torch.float32))),
+            kept_of_weights(self, 'A', state_matrix, self.A_logs),
             B,
             B.new_ones(()).expand_as(B),
             delta_bias=self.dt_projs_bias,
