@@ -1,10 +1,12 @@
 """How kernels for the CPU are compiled."""
 
-from collections.abc import Callable
+from types import FunctionType
+from typing import Any
 
 from numba import njit
 
 from .lanes import PART
+from .sources import sources_digest
 
 __all__ = ['inline', 'kernel']
 
@@ -15,10 +17,11 @@ OPTIONS = dict(error_model='numpy', _nrt=False)
 inline = njit(forceinline=True, **OPTIONS)
 
 
-def kernel(function: Callable) -> Callable:
-    """Compiles at the first call, and keeps the code on disk under the name of the vector width.
+def kernel(function: FunctionType) -> Any:
+    """Compiles at the first call, and keeps the code on disk under the name of what it is made of.
 
-    numba itself tells code in its cache apart by the source file and the CPU alone.
+    numba itself tells code in its cache apart by the kernel's own file and the CPU alone, not by
+    the width of vectors or by the files of functions that become part of the kernel.
     """
-    function.__qualname__ += f'_{PART}_lanes'
+    function.__qualname__ += f'_{PART}_lanes_{sources_digest(function)}'
     return njit(nogil=True, cache=True, **OPTIONS)(function)
