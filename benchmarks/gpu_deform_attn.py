@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Sequence
 
 import torch
-from common import gpu_median_ms, markdown_table, peak_memory, show_ms
+from common import gpu_median_ms, machine, markdown_table, peak_memory, show_ms
 
 from mmvmamba.ops.ms_deform_attn import available_backends, ms_deform_attn
 from mmvmamba.ops.ms_deform_attn.dispatch import DEFORM_ATTN
@@ -22,6 +22,7 @@ CASES = {
     'injector of L3': (PYRAMID, 50 * 84, 2, 8, 56),
     'extractor of L3': (PYRAMID[1:2], sum(h * w for h, w in PYRAMID), 2, 8, 56),
 }
+TOY_CASES = {'toy': (((3, 4), (2, 2)), 5, 1, 2, 4)}
 POINTS = 4
 COLUMNS = ('case', 'backend', 'forward ms', 'forward+backward ms', 'peak MB', 'torch : backend')
 
@@ -29,20 +30,22 @@ COLUMNS = ('case', 'backend', 'forward ms', 'forward+backward ms', 'peak MB', 't
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--repeats', type=int, default=50)
+    parser.add_argument('--toy', action='store_true', help='a small case, on any machine')
     args = parser.parse_args()
-    if not torch.cuda.is_available():
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device == 'cpu' and not args.toy:
         print('not measured: torch finds no CUDA or ROCm device')
         return
     torch.manual_seed(0)
     print(
-        f'{torch.cuda.get_device_name()}, {datetime.date.today()}, torch {torch.__version__}, '
+        f'{machine(device)}, {datetime.date.today()}, torch {torch.__version__}, '
         f'float32 as the adapters compute, medians of {args.repeats} runs. The last column is the '
         'ratio of the times of a forward and backward pass.\n'
     )
     rows = []
-    for case, sizes in CASES.items():
-        usable = available_backends('cuda', torch.float32, sizes[-1])
-        found = {name: measure(name, *sizes, args.repeats) for name in usable}
+    for case, sizes in (TOY_CASES if args.toy else CASES).items():
+        usable = available_backends(device, torch.float32, sizes[-1])
+        found = {name: measure(name, *sizes, args.repeats, device) for name in usable}
         for name in DEFORM_ATTN.modules:
             forward, both, peak = found.get(name, (None, None, None))
             ratio = 'not measured' if both is None else f'{found["torch"][1] / both:.2f}'
@@ -59,13 +62,14 @@ def measure(
     heads: int,
     channels: int,
     repeats: int,
+    device: str,
 ) -> tuple[float, float, float]:
     """Forward ms, forward and backward ms, and peak MB."""
     samples = (batch, queries, heads, len(shapes), POINTS)
-    value = torch.randn(batch, sum(h * w for h, w in shapes), heads, channels, device='cuda')
-    leaves = [value, torch.rand(*samples, 2, device='cuda'), torch.rand(*samples, device='cuda')]
+    value = torch.randn(batch, sum(h * w for h, w in shapes), heads, channels, device=device)
+    leaves = [value, torch.rand(*samples, 2, device=device), torch.rand(*samples, device=device)]
     leaves = [x.requires_grad_() for x in leaves]
-    upstream = torch.randn(batch, queries, heads * channels, device='cuda')
+    upstream = torch.randn(batch, queries, heads * channels, device=device)
 
     def forward() -> torch.Tensor:
         return ms_deform_attn(leaves[0], shapes, *leaves[1:], backend=backend)
@@ -75,7 +79,7 @@ def measure(
 
     with torch.no_grad():
         forward_ms = gpu_median_ms(forward, repeats)
-    return forward_ms, gpu_median_ms(both, repeats), peak_memory(both, 'cuda')
+    return forward_ms, gpu_median_ms(both, repeats), peak_memory(both, device)
 
 
 if __name__ == '__main__':

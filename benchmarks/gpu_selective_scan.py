@@ -7,29 +7,32 @@ import argparse
 import datetime
 
 import torch
-from common import gpu_median_ms, show_ms
+from common import gpu_median_ms, machine, peak_memory, show_ms
 
 from mmvmamba.ops.selective_scan import available_backends, selective_scan
 
 # batch, length, dim, state
 SHAPES = [(128, 196, 384, 16), (64, 729, 384, 16), (2, 4200, 768, 16), (256 * 16, 49, 320, 8)]
+TOY_SHAPES = [(1, 20, 8, 4)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--repeats', type=int, default=50)
+    parser.add_argument('--toy', action='store_true', help='a small scan, on any machine')
     args = parser.parse_args()
-    if not torch.cuda.is_available():
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device == 'cpu' and not args.toy:
         print('not measured: torch finds no CUDA or ROCm device')
         return
     torch.manual_seed(0)
     backends = [
         name
         for name in ('triton', 'mamba_ssm')
-        if name in available_backends('cuda', torch.bfloat16)
+        if name in available_backends(device, torch.bfloat16)
     ]
     print(
-        f'{torch.cuda.get_device_name()}, {datetime.date.today()}, torch {torch.__version__}, '
+        f'{machine(device)}, {datetime.date.today()}, torch {torch.__version__}, '
         f'bfloat16, medians of {args.repeats} runs.\n'
     )
     if 'mamba_ssm' not in backends:
@@ -39,8 +42,10 @@ def main() -> None:
         '| triton forward+backward ms | mamba_ssm forward+backward ms | ratio '
         '| triton peak MB | mamba_ssm peak MB |\n|---|---|---|---|---|---|---|---|---|'
     )
-    for shape in SHAPES:
-        found = {backend: measure(backend, shape, args.repeats) for backend in backends}
+    for shape in TOY_SHAPES if args.toy else SHAPES:
+        found = {backend: measure(backend, shape, args.repeats, device) for backend in backends}
+        if args.toy:
+            found['triton'] = measure('auto', shape, args.repeats, device)
         cells = [', '.join(map(str, shape))]
         for index in range(2):
             pair = [
@@ -54,23 +59,25 @@ def main() -> None:
         print('| ' + ' | '.join(cells) + ' |', flush=True)
 
 
-def measure(backend: str, shape: tuple[int, ...], repeats: int) -> tuple[float, float, float]:
+def measure(
+    backend: str, shape: tuple[int, ...], repeats: int, device: str
+) -> tuple[float, float, float]:
     """Forward ms, forward and backward ms, and peak MB, in the layout that suits the backend."""
     batch, length, dim, state = shape
-    last = backend == 'triton'
+    last = backend != 'mamba_ssm'
 
     def normal(*sizes: int) -> torch.Tensor:
-        x = torch.randn(*sizes, device='cuda', dtype=torch.bfloat16)
+        x = torch.randn(*sizes, device=device, dtype=torch.bfloat16)
         return x if last else x.transpose(1, 2).contiguous()
 
     inputs = dict(
         u=normal(batch, length, dim),
         delta=normal(batch, length, dim),
-        A=-torch.rand(dim, state, device='cuda') - 0.1,
+        A=-torch.rand(dim, state, device=device) - 0.1,
         B=normal(batch, length, state),
         C=normal(batch, length, state),
-        D=torch.randn(dim, device='cuda'),
-        delta_bias=torch.randn(dim, device='cuda'),
+        D=torch.randn(dim, device=device),
+        delta_bias=torch.randn(dim, device=device),
     )
     leaves = {name: x.requires_grad_() for name, x in inputs.items()}
     upstream = torch.randn_like(inputs['u'])
@@ -84,10 +91,7 @@ def measure(backend: str, shape: tuple[int, ...], repeats: int) -> tuple[float, 
     with torch.no_grad():
         forward_ms = gpu_median_ms(forward, repeats)
     both_ms = gpu_median_ms(both, repeats)
-    torch.cuda.reset_peak_memory_stats()
-    both()
-    torch.cuda.synchronize()
-    return forward_ms, both_ms, torch.cuda.max_memory_allocated() / 2**20
+    return forward_ms, both_ms, peak_memory(both, device)
 
 
 if __name__ == '__main__':

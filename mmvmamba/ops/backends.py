@@ -47,6 +47,7 @@ class Backends:
         self.package = package
         self.logger = logger
         self.logged: set[tuple[str, str, torch.dtype]] = set()
+        self.imported: dict[str, ModuleType] = {}
         # Of the current thread or task alone: another one keeps its own choice.
         self.forced: ContextVar[str | None] = ContextVar(f'backend of {operator}', default=None)
 
@@ -76,7 +77,8 @@ class Backends:
         forced = self.forced.get()
         if forced is not None:
             return forced
-        return self.check_name(os.environ.get(self.variable, 'auto'), self.variable)
+        named = os.environ.get(self.variable)
+        return 'auto' if named is None else self.check_name(named, self.variable)
 
     def requested_by_forward(self, argument: str | None, output: Tensor) -> str | None:
         """Returns what the backward pass is to ask for: what its forward pass did.
@@ -87,7 +89,9 @@ class Backends:
         return self.requested(argument) if type(output) is Tensor else argument
 
     def module(self, name: str) -> ModuleType:
-        return import_module(f'.{self.modules[name]}', self.package)
+        if name not in self.imported:
+            self.imported[name] = import_module(f'.{self.modules[name]}', self.package)
+        return self.imported[name]
 
     def unavailable_reason(
         self, name: str, device: torch.device, dtype: torch.dtype, size: int
@@ -111,15 +115,16 @@ class Backends:
         """
         name = self.requested(argument)
         if name == 'auto':
-            chosen = self.available(device, dtype, size)[0]
+            kind = (device, dtype, size)
+            chosen = next(n for n in self.automatic if not self.unavailable_reason(n, *kind))
         else:
             chosen = name
             reason = self.unavailable_reason(name, device, dtype, size)
             if reason is not None:
                 raise RuntimeError(f'{self.operator} backend {name!r} cannot run here: {reason}')
-        kind = (chosen, device.type, dtype)
-        if kind not in self.logged:
-            self.logged.add(kind)
+        logged = (chosen, device.type, dtype)
+        if logged not in self.logged:
+            self.logged.add(logged)
             self.logger.info(
                 '%s: backend %s for %s on %s', self.operator, chosen, dtype, device.type
             )

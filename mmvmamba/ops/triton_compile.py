@@ -79,6 +79,8 @@ def _describe(
         if isinstance(value, Tensor):
             signature[parameter.name] = f'*{TYPES[value.dtype]}'
             is_aligned = value.storage_offset() * value.element_size() % ALIGNMENT == 0
+        elif isinstance(value, float):
+            signature[parameter.name], is_aligned = 'fp32', False
         else:
             signature[parameter.name] = 'i32' if abs(value) < 2**31 else 'i64'
             is_aligned = is_special and value % ALIGNMENT == 0

@@ -8,8 +8,21 @@ import torch
 __all__ = ['interpreted', 'on_device', 'power_of_two', 'triton_unavailable_reason']
 
 
+# Where Triton was found to run, which takes longer to find out than a small scan.
+_found: set[torch.device] = set()
+
+
 def triton_unavailable_reason(device: torch.device) -> str | None:
     """Why Triton cannot run on a device, or None: CUDA, ROCm, and the CPU if it is interpreted."""
+    if device in _found:
+        return None
+    reason = _reason(device)
+    if reason is None and device.type == 'cuda':
+        _found.add(device)
+    return reason
+
+
+def _reason(device: torch.device) -> str | None:
     on_cpu = device.type == 'cpu' and interpreted()
     # Before the search for the package, which takes as long as a small scan.
     if device.type != 'cuda' and not on_cpu:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,18 +96,38 @@ def test_table_leaves_absent_cells_empty(common):
     assert table.splitlines() == ['| a | b |', '| --- | --- |', '| 1 | 2 |', '| 3 |  |']
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
-def test_gpu_script_names_what_it_would_run():
-    run = subprocess.run(
-        ['bash', str(BENCHMARKS / 'gpu.sh'), '--dry-run'], capture_output=True, text=True
+def run_gpu_script(*arguments, **environment):
+    return subprocess.run(
+        ['bash', str(BENCHMARKS / 'gpu.sh'), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
+
+
+needs_bash = pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
+
+
+@needs_bash
+@pytest.mark.parametrize(('call', 'most'), [('first', 9), ('second', 3)])
+def test_gpu_script_names_what_it_would_run_and_how_long(call, most):
+    run = run_gpu_script(call, '--dry-run')
     assert run.returncode == 0, run.stderr
     scripts = [word for word in run.stdout.split() if word.endswith('.py')]
-    assert scripts
+    assert len(scripts) >= 4
     assert all((BENCHMARKS.parent / script).is_file() for script in scripts)
+    minutes = float(re.search(r'at most ([0-9.]+) minutes in all', run.stdout).group(1))
+    assert 0 < minutes <= most
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
+@needs_bash
+def test_gpu_script_refuses_what_it_does_not_know():
+    run = run_gpu_script('third')
+    assert run.returncode == 2
+    assert run.stderr.strip().endswith('[first|second] [--dry-run|--toy], got third')
+
+
+@needs_bash
 def test_gpu_script_notes_a_failure_and_goes_on(tmp_path):
     stand_in = tmp_path / 'a python'
     stand_in.write_text(
@@ -114,13 +135,28 @@ def test_gpu_script_notes_a_failure_and_goes_on(tmp_path):
     )
     stand_in.chmod(0o755)
     report = tmp_path / 'gpu.md'
-    environment = {**os.environ, 'PYTHON': str(stand_in), 'REPORT': str(report)}
-    run = subprocess.run(
-        ['bash', str(BENCHMARKS / 'gpu.sh')], env=environment, capture_output=True, text=True
-    )
+    environment = dict(PYTHON=str(stand_in), REPORT=str(report))
+    run = run_gpu_script(**environment)
     assert run.returncode == 1, run.stderr
     page = report.read_text()
-    failure = 'not measured: `python benchmarks/gpu_selective_scan.py` ended with exit code 7.'
-    assert failure in page
-    assert 'ran benchmarks/detectors.py --real --device cuda' in page
+    command = 'python benchmarks/gpu_selective_scan.py --repeats 20'
+    assert f'not measured: `{command}` ended with exit code 7.' in page
+    assert 'ran benchmarks/gpu_models.py resolutions' in page
     assert page.count('\nran ') == page.count('\n## ') - 1 == 4
+    # The second call goes on with the same page.
+    run = run_gpu_script('second', **environment)
+    assert report.read_text().startswith(page)
+    assert 'ran benchmarks/gpu_models.py training' in report.read_text()
+
+
+@needs_bash
+@pytest.mark.full
+def test_all_that_the_gpu_script_calls_runs_at_toy_sizes(tmp_path):
+    report = tmp_path / 'gpu.md'
+    for call in ('first', 'second'):
+        run = run_gpu_script(call, '--toy', PYTHON=sys.executable, REPORT=str(report))
+        assert run.returncode == 0, f'{run.stderr[-3000:]}\n{report.read_text()}'
+    page = report.read_text()
+    assert '| vmamba_tiny_s1l8 | training step | 64 | 1 |' in page
+    assert 'a scan ran on ' in page
+    assert 'Traceback' not in page

@@ -10,7 +10,7 @@ def test_backends_here_are_right(capsys):
     table = capsys.readouterr().out
     assert 'WRONG' not in table
     scan, deform_attn = table.split('deformable attention:')
-    for name in ('triton', 'numba', 'mamba_ssm', 'torch'):
+    for name in ('triton', 'numba', 'mamba_ssm', 'hub', 'torch'):
         assert f'\n{name}' in scan
     for name in ('mmcv', 'triton', 'torch'):
         assert f'\n{name}' in deform_attn

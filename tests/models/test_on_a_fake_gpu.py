@@ -5,6 +5,7 @@ import torch
 
 from mmvmamba.fake_gpu import OperatorLog, fake_autocast, fake_gpu, move_to_fake_gpu
 from mmvmamba.models.adapters.modules import MSDeformAttention
+from mmvmamba.models.necks import SimpleFPN, ViTFeaturePyramid
 from mmvmamba.ops.ms_deform_attn import triton as deform_attn
 from mmvmamba.ops.tables import table_of
 from tests.models.test_backbone_contract import NAMES, build
@@ -14,6 +15,36 @@ NOT_FOR_GPU = 'copies from the host, for which a GPU waits'
 
 def faults(log):
     return [x for x in log.operators if x.waits or x.copies_between_devices]
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """A GPU is there and captures a graph, as far as our code can tell."""
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
+    forbidden = ('synchronize', 'Event', 'current_stream', 'empty_cache')
+    for name in forbidden:
+        monkeypatch.setattr(torch.cuda, name, lambda *args, name=name, **kwargs: pytest.fail(name))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_nothing_that_a_graph_cannot_hold_happens_while_one_is_captured(name, capturing):
+    model = build(name).eval()
+    log = forward(model, False)
+    assert len(log.operators) > 10
+    assert faults(log) == []
+    # What is computed while capturing is there only after the graph has run.
+    assert not any(module.__dict__.get('_kept_of_weights') for module in model.modules())
+
+
+def test_waiting_for_the_gpu_is_noticed_while_a_graph_is_captured(capturing):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            torch.cuda.synchronize()
+            return x
+
+    with pytest.raises(pytest.fail.Exception, match='synchronize'):
+        forward(Model(), False)
 
 
 def forward(model, training):
@@ -43,6 +74,23 @@ def test_backward_asks_for_no_value_and_makes_no_tensor_of_numbers(name):
     assert len(log.operators) > 10
     assert faults(log) == []
     assert log.kept == [], NOT_FOR_GPU
+
+
+@pytest.mark.parametrize(
+    'neck', [SimpleFPN(24, 8), ViTFeaturePyramid(24)], ids=lambda x: type(x).__name__
+)
+def test_necks_make_a_gpu_wait_for_nothing(neck):
+    with fake_gpu():
+        move_to_fake_gpu(neck)
+        for training in (False, True):
+            neck.train(training)
+            feature = torch.empty(2, 24, 8, 8, device='cuda', requires_grad=training)
+            with torch.set_grad_enabled(training), OperatorLog() as log:
+                outputs = neck((feature,))
+                if training:
+                    sum(x.sum() for x in outputs).backward()
+            assert len(log.operators) > 5
+            assert faults(log) == []
 
 
 def test_a_copy_from_the_host_is_noticed():

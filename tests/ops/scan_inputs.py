@@ -11,7 +11,7 @@ from mmvmamba.testing import assert_close, assert_half_close
 PER_DIRECTION = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
 HALF = ('u', 'delta', 'B', 'C', 'z')
 # Their kernels have no gradient of the last state.
-WITHOUT_STATE_GRAD = ('mamba_ssm',)
+WITHOUT_STATE_GRAD = ('mamba_ssm', 'hub')
 
 # Sizes that nobody would pick for speed: batch, length, dim, state.
 SHAPES = [(2, 1, 5, 1), (1, 2, 130, 8), (2, 63, 6, 16), (1, 196, 65, 32), (1, 1025, 3, 8)]

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from mmvmamba.ops.selective_scan import selective_scan
+from mmvmamba.ops.selective_scan import arguments, selective_scan
 from tests.ops.scan_inputs import make_scan_inputs
 
 
@@ -121,7 +121,23 @@ def test_orders_never_reach_outside_of_the_sequence(inputs, token):
 
 
 def test_unknown_backend(inputs):
-    names = "'auto', 'triton', 'numba', 'mamba_ssm', 'torch', 'export'"
+    names = "'auto', 'triton', 'numba', 'mamba_ssm', 'hub', 'torch', 'export'"
     message = f"backend must be one of [{names}], got 'cuda'"
     with pytest.raises(ValueError, match=re.escape(message)):
         scan(inputs, backend='cuda')
+
+
+def test_arguments_of_one_kind_are_checked_once(monkeypatch):
+    checked = []
+    monkeypatch.setattr(arguments, '_check', lambda *given: checked.append(given))
+    monkeypatch.setattr(arguments, '_fitting', set())
+    for length in (5, 5, 6, 5):
+        scan(make_scan_inputs(1, length, 3, 2))
+    assert len(checked) == 2
+
+
+def test_arguments_that_do_not_fit_are_refused_again(inputs):
+    inputs['A'] = inputs['A'][:, :3]
+    for _ in range(2):
+        with pytest.raises(ValueError, match='B must have shape'):
+            scan(inputs)

@@ -5,6 +5,8 @@ import torch
 
 pytest.importorskip('triton', reason='triton is not installed')
 
+from mmvmamba.ops.fused import triton as fused
+from mmvmamba.ops.fused import triton_kernels as fused_kernels
 from mmvmamba.ops.ms_deform_attn import triton as deform_attn
 from mmvmamba.ops.ms_deform_attn import triton_kernels as deform_attn_kernels
 from mmvmamba.ops.selective_scan import triton as scan
@@ -66,6 +68,7 @@ def scan_launches(monkeypatch, shape, made, order_all, with_last_state):
     with recorded_launches(scan_kernels) as launches:
         _, _, checkpoints = scan.forward(args, 64, with_last_state)
         scan.forward(args, 0, False)
+        scan.gated_forward(args, torch.zeros(args.batch, args.length, args.dim))
         scan.backward(args, 64, checkpoints, grad_out, state if with_last_state else None)
     return launches
 
@@ -77,6 +80,29 @@ def test_deformable_attention_compiles(dtype):
     for launch in launches:
         for target in TARGETS if dtype == torch.float32 else TARGETS[:1]:
             assert_is_machine_code(compile_for(launch, *target), target)
+
+
+def fused_launches(dtype):
+    x, weight, taps = torch.ones(2, 49, 320, dtype=dtype), torch.ones(320), torch.ones(1, 3, 320)
+    with recorded_launches(fused_kernels) as launches:
+        fused.add_norm(x.float(), x, weight, weight, weight, 1e-5, False, dtype)
+        fused.add_norm(x, None, None, weight, None, 1e-5, True, dtype)
+        fused.convolve_silu(x, taps, None, [1])
+        fused.convolve_silu(x, torch.ones(2, 4, 320), torch.ones(2, 320), [3, 0])
+        fused.gate_channels(x, x[..., :100], x[..., :220], 'gelu')
+        fused.gate_channels(x, x[..., :0], x, 'silu')
+    return launches
+
+
+@pytest.mark.parametrize('target', TARGETS, ids=str)
+def test_fused_operators_compile_and_spill_nothing(target):
+    launches = fused_launches(torch.bfloat16)
+    assert {launch.name for launch in launches} == set(fused_kernels.__all__)
+    for launch in launches:
+        compiled = compile_for(launch, *target)
+        assert_is_machine_code(compiled, target)
+        if target[0] == 'cuda':
+            assert compiled.asm['ptx'].count('.local') == 0
 
 
 def all_scan_launches(monkeypatch, cases):

@@ -1,10 +1,12 @@
 """The arguments of a scan in the one layout that every backend takes, and the checks of what a user
 passed."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 __all__ = ['ScanArgs', 'canonical_arguments', 'check_values']
 
@@ -73,6 +75,51 @@ def canonical_arguments(
     Raises:
         ValueError: naming the argument, what was allowed and what came.
     """
+    given = (u, delta, A, B, C, D, z, delta_bias, orders)
+    _check_once(given, channels_last)
+    if not channels_last:
+        u, delta = u.transpose(-1, -2), delta.transpose(-1, -2)
+    u, delta = (x.unsqueeze(1) if x.ndim == 3 else x for x in (u, delta))
+    B, C = _canonical_matrices(B, C, channels_last, orders is not None)
+    A = A if A.ndim == 3 else A.unsqueeze(0)
+    D, delta_bias = (
+        x.unsqueeze(0) if x is not None and x.ndim == 1 else x for x in (D, delta_bias)
+    )
+    return ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
+
+
+# Kinds of arguments that were found to fit: telling that takes longer than a small scan.
+_fitting: set[tuple] = set()
+MOST_FITTING = 1024
+PLAIN = (Tensor, Parameter)
+
+
+def _check_once(given: Sequence[Tensor | None], channels_last: bool) -> None:
+    """Checks arguments unless others of the same shapes, dtypes and devices were checked before."""
+    kind: list[object] = [channels_last]
+    for x in given:
+        if x is None:
+            kind.append(None)
+        elif type(x) in PLAIN:
+            kind += (x.shape, x.dtype, x.device)
+        else:
+            # A tracer's sizes are no numbers.
+            return _check(given, channels_last)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return _check(given, channels_last)
+    key = tuple(kind)
+    if key not in _fitting:
+        _check(given, channels_last)
+        if len(_fitting) == MOST_FITTING:
+            _fitting.clear()
+        _fitting.add(key)
+    return None
+
+
+def _check(given: Sequence[Tensor | None], channels_last: bool) -> None:
+    u, delta, A, B, C, D, z, delta_bias, orders = given
+    assert u is not None and delta is not None and A is not None
+    assert B is not None and C is not None
     tensors = dict(u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias)
     for name, tensor in tensors.items():
         if tensor is not None and not tensor.is_floating_point():
@@ -104,24 +151,20 @@ def canonical_arguments(
     if orders is not None:
         sizes.check('orders', orders, [('directions', 'length')])
 
-    if not channels_last:
-        u, delta = u.transpose(-1, -2), delta.transpose(-1, -2)
-        B, C = (_channels_last_matrix(x, orders is not None) for x in (B, C))
-    u, delta = (x.unsqueeze(1) if x.ndim == 3 else x for x in (u, delta))
-    B, C = (_canonical_matrix(x, orders is not None) for x in (B, C))
-    A = A if A.ndim == 3 else A.unsqueeze(0)
-    D, delta_bias = (
-        x.unsqueeze(0) if x is not None and x.ndim == 1 else x for x in (D, delta_bias)
-    )
-    for name, tensor in (('B', B), ('C', C)):
-        groups = tensor.shape[3]
-        if groups == 0 or u.shape[3] % groups:
-            raise ValueError(
-                f'the groups of {name} must divide dim = {u.shape[3]}, got {groups} groups'
-            )
-    if B.shape[3] != C.shape[3]:
-        raise ValueError(f'C must have the groups of B, {B.shape[3]}, got {C.shape[3]} groups')
-    return ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
+    dim = sizes.sizes['dim']
+    found = [_groups(x, channels_last, orders is not None) for x in (B, C)]
+    for name, groups in zip('BC', found, strict=True):
+        if groups == 0 or dim % groups:
+            raise ValueError(f'the groups of {name} must divide dim = {dim}, got {groups} groups')
+    if found[0] != found[1]:
+        raise ValueError(f'C must have the groups of B, {found[0]}, got {found[1]} groups')
+
+
+def _groups(x: Tensor, channels_last: bool, multiple: bool) -> int:
+    """Groups of channels with an input (or output) matrix of their own."""
+    if x.ndim != (5 if multiple else 4):
+        return 1
+    return x.shape[-2] if channels_last else x.shape[-3]
 
 
 def check_values(args: ScanArgs, debug: bool) -> None:
@@ -203,6 +246,14 @@ class _Sizes:
 
     def _show(self, axis: str) -> str:
         return axis if axis == 'groups' else f'{axis}={self.sizes[axis]}'
+
+
+def _canonical_matrices(
+    B: Tensor, C: Tensor, channels_last: bool, multiple: bool
+) -> tuple[Tensor, Tensor]:
+    if not channels_last:
+        B, C = _channels_last_matrix(B, multiple), _channels_last_matrix(C, multiple)
+    return _canonical_matrix(B, multiple), _canonical_matrix(C, multiple)
 
 
 def _channels_last_matrix(x: Tensor, multiple: bool) -> Tensor:

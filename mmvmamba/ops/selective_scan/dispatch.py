@@ -44,7 +44,14 @@ __all__ = ['SCAN', 'available_backends', 'chunk_length_for', 'scan_backend']
 # A backend's size is that of the state.
 SCAN = Backends(
     'selective scan',
-    {name: name for name in ('triton', 'numba', 'mamba_ssm', 'torch', 'export')},
+    {
+        'triton': 'triton',
+        'numba': 'numba',
+        'mamba_ssm': 'mamba_ssm',
+        'hub': 'hub_kernel',
+        'torch': 'torch',
+        'export': 'export',
+    },
     package=__package__,
     variable='MMVMAMBA_SCAN_BACKEND',
     logger=logging.getLogger(__name__),
@@ -67,7 +74,7 @@ def scan_backend(name: str) -> AbstractContextManager[None]:
     An argument ``backend=`` of a single call still wins.
 
     Args:
-        name: One of ``'auto', 'triton', 'numba', 'mamba_ssm', 'torch', 'export'``.
+        name: One of ``'auto', 'triton', 'numba', 'mamba_ssm', 'hub', 'torch', 'export'``.
     """
     return SCAN.force(name, 'scan_backend')
 

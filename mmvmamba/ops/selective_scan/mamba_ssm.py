@@ -14,7 +14,15 @@ from torch import Tensor
 from .arguments import ScanArgs
 from .reference import selective_scan_ref
 
-__all__ = ['backward', 'forward', 'unavailable_reason']
+__all__ = [
+    'backward',
+    'backward_by',
+    'fault_of',
+    'forward',
+    'forward_by',
+    'refusal',
+    'unavailable_reason',
+]
 
 INSTALL_COMMAND = 'pip install mamba-ssm --no-build-isolation'
 
@@ -26,20 +34,41 @@ Inputs = Sequence[Tensor | None]  # in the order of the names
 
 
 def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
+    reason = refusal(device, dtype, state) or _load()[1]
+    return reason or _self_test(str(device))
+
+
+def refusal(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
+    """Why the kernel, wherever it comes from, does not take such a scan; None if it does."""
     if device.type != 'cuda':
         return f'it runs on CUDA devices, got tensors on {device.type}'
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return f'its kernel takes float32, float16 and bfloat16, got {dtype}'
     if state > 256:
         return f'its kernel takes states of up to 256, got {state}'
-    _, reason = _load()
-    return reason or _self_test(str(device))
+    return None
 
 
 def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    scan = _scan_function()
+    return forward_by(_scan_function(), args, chunk_length, with_last_state)
+
+
+def backward(
+    args: ScanArgs,
+    chunk_length: int,
+    checkpoints: Tensor,
+    grad_out: Tensor,
+    grad_last_state: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    return backward_by(_scan_function(), args, grad_out, grad_last_state)
+
+
+def forward_by(
+    scan: Callable, args: ScanArgs, chunk_length: int, with_last_state: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """A backend's forward pass by a function like the package's."""
     out = args.u.new_zeros(args.batch, args.length, args.dim, dtype=torch.float32)
     last_states = []
     for order, _, inputs in _directions(args):
@@ -60,19 +89,15 @@ def forward(
     )
 
 
-def backward(
-    args: ScanArgs,
-    chunk_length: int,
-    checkpoints: Tensor,
-    grad_out: Tensor,
-    grad_last_state: Tensor | None,
+def backward_by(
+    scan: Callable, args: ScanArgs, grad_out: Tensor, grad_last_state: Tensor | None
 ) -> tuple[Tensor | None, ...]:
+    """A backend's backward pass by a function like the package's."""
     if grad_last_state is not None and grad_last_state.any():
         raise RuntimeError(
             'selective scan backend mamba_ssm has no gradient of the last state; '
             "use backend='triton' or backend='torch'"
         )
-    scan = _scan_function()
     named = args._asdict()
     grads = {
         name: named[name].new_zeros(named[name].shape, dtype=torch.float32)
@@ -178,6 +203,10 @@ def _load() -> tuple[Callable | None, str | None]:
 
 @lru_cache(maxsize=8)
 def _self_test(device: str) -> str | None:
+    return fault_of(_scan_function(), device, INSTALL_COMMAND)
+
+
+def fault_of(scan: Callable, device: str, install_command: str) -> str | None:
     """Compares a small scan with the reference; returns what is wrong, or None."""
     generator = torch.Generator().manual_seed(0)
     u, delta, B, C = (
@@ -188,9 +217,9 @@ def _self_test(device: str) -> str | None:
     args = ScanArgs(u, delta, A, B, C, delta_softplus=True)
     expected, _ = selective_scan_ref(u, delta, A, B, C, delta_softplus=True)
     try:
-        actual, _, _ = forward(args, 0, False)
+        actual, _, _ = forward_by(scan, args, 0, False)
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError) as error:
-        return f'its self-test failed: {error}; install it anew with: {INSTALL_COMMAND}'
+        return f'its self-test failed: {error}; install it anew with: {install_command}'
     difference = ((actual - expected).abs().max() / expected.abs().max()).item()
     if not difference < 1e-4:
         return f'its self-test differs from the reference by {difference:.2g}'

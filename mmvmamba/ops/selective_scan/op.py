@@ -110,8 +110,8 @@ def selective_scan(
             step t. Each row must be a permutation (checked in debug mode, ``MMVMAMBA_DEBUG=1``).
         order_all: Whether ``delta``, ``B`` and ``C`` lie at the tokens' own places and follow the
             orders too, or (False) are indexed by the step, so that only ``u`` follows.
-        backend: ``'auto'``, ``'triton'``, ``'numba'``, ``'mamba_ssm'``, ``'torch'``, or, for plain
-            operators that a tracer sees one by one, ``'export'``. None: what ``scan_backend`` or
+        backend: ``'auto'``, ``'triton'``, ``'numba'``, ``'mamba_ssm'``, ``'hub'``, ``'torch'``, or,
+            for plain operators that a tracer sees one by one, ``'export'``. None: what ``scan_backend`` or
             ``MMVMAMBA_SCAN_BACKEND`` says, else ``'auto'``.
 
     Returns:
@@ -127,8 +127,9 @@ def selective_scan(
     args = canonical_arguments(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, channels_last, orders, order_all
     )
-    if z is not None and not return_last_state and fuses(u) and _has_one_kernel(backend):
-        out = gated_scan(args, z if channels_last else z.transpose(1, 2), backend)
+    if not return_last_state and fuses(u) and _has_one_kernel(backend):
+        gate = z if channels_last or z is None else z.transpose(1, 2)
+        out = gated_scan(args, gate, backend)
         return out if channels_last else out.transpose(1, 2)
     out, last_state = _scan(args, backend, return_last_state)
     if not channels_last:

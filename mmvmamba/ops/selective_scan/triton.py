@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cache, lru_cache
 from importlib import import_module
 from itertools import pairwise
 from statistics import median
@@ -41,8 +42,8 @@ SEGMENT_STEPS = 64
 FEWEST_SEGMENTS = 3
 # Values that a program of the gate's kernel makes.
 GATE_BLOCK = 1024
-# Directions with one decay that share a program: more would not fit into registers.
-SHARED_DIRECTIONS = (4, 3, 2)
+# Directions with one decay that share a program: four would not fit into registers.
+SHARED_DIRECTIONS = (2, 3)
 
 Result = TypeVar('Result')
 
@@ -64,9 +65,11 @@ def forward(
     return _sum_directions(out)[:, 0].to(args.u.dtype), last_state, checkpoints
 
 
-def gated_forward(args: ScanArgs, z: Tensor) -> Tensor:
+def gated_forward(args: ScanArgs, z: Tensor | None) -> Tensor:
     """The sum over directions times ``silu(z)``, both ``(batch, length, dim)``."""
     out, _, _ = _scan_directions(args, 0, False)
+    if z is None:
+        return _sum_directions(out)[:, 0].to(args.u.dtype)
     gated = args.u.new_empty(args.batch, args.length, args.dim)
     block = GATE_BLOCK
     with on_device(args.u.device):
@@ -198,16 +201,22 @@ class _Plan(NamedTuple):
 
 
 def _plan(args: ScanArgs, rows: int, multiple: int) -> _Plan:
-    groups = args.B.shape[3]
-    group_dim = args.dim // groups
+    groups, width = args.B.shape[3], _dims(args, BACKWARD_CONFIGS[0][0])
     warps = WARPS_PER_PROCESSOR * _processors(args.u.device)
-    blocks = -(-group_dim // _dims(args, BACKWARD_CONFIGS[0][0]))
+    return _cut(rows, groups, args.dim // groups, args.length, multiple, width, warps)
+
+
+@lru_cache(maxsize=256)
+def _cut(
+    rows: int, groups: int, group_dim: int, length: int, multiple: int, width: int, warps: int
+) -> _Plan:
+    blocks = -(-group_dim // width)
     wanted = warps // (rows * groups * blocks)
     if wanted < FEWEST_SEGMENTS:
         wanted = 1
-    segment_length = -(-args.length // min(wanted, -(-args.length // multiple)))
+    segment_length = -(-length // min(wanted, -(-length // multiple)))
     segment_length = -(-segment_length // multiple) * multiple
-    segments = -(-args.length // segment_length)
+    segments = -(-length // segment_length)
     units = rows * groups * segments
     return _Plan(groups, group_dim, segments, segment_length, units, blocks, warps)
 
@@ -368,11 +377,13 @@ def _dims(args: ScanArgs, width: int) -> int:
     return max(1, min(width // max(power_of_two(args.state), 4), power_of_two(group_dim)))
 
 
+@cache
 def _processors(device: torch.device) -> int:
     if device.type != 'cuda':
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
+@cache
 def _kernels() -> ModuleType:
     return import_module('.triton_kernels', __package__)

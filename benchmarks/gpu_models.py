@@ -1,0 +1,174 @@
+"""Times whole models on a GPU by the protocols of the papers, a row as soon as it is known.
+
+python benchmarks/gpu_models.py throughput     # batch 128, AMP, channels last, as a graph or not
+python benchmarks/gpu_models.py resolutions    # Vim beside DeiT, 224 to 1248 pixels
+python benchmarks/gpu_models.py training       # a training step of each family
+python benchmarks/gpu_models.py latency        # one image
+
+With --toy, on any device at sizes that take seconds, to see that all of it runs.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from common import machine, measure, median
+from torch import Tensor, nn
+
+from mmvmamba.apis import get_model
+
+__all__ = ['PROTOCOLS', 'main']
+
+try:
+    import timm
+except ImportError:
+    timm = None
+
+
+class Case(NamedTuple):
+    """A model at a batch size and a side of its images; timm's where ``by_timm``."""
+
+    name: str
+    batch: int
+    side: int = 224
+    as_graph: bool = False
+    trains: bool = False
+    by_timm: bool = False
+
+
+FAMILIES = ('mambavision_t', 'mambaout_tiny', 'vim_tiny', 'plain_mamba_l1', 'vmamba_tiny_s1l8')
+VISION = ('mambavision_t', 'mambavision_s', 'mambavision_b', 'mambavision_l', 'mambavision_l2')
+SIDES = (224, 512, 800, 1024, 1248)
+# Images per second on an A100 at batch 128 in NVIDIA's paper, for comparison.
+PUBLISHED = {
+    'mambavision_t': 6298, 'mambavision_s': 4700, 'mambavision_b': 3670, 'mambavision_l': 2190,
+    'mambavision_l2': 1021,
+}  # fmt: skip
+
+
+def throughput() -> Iterator[Case]:
+    for name in (*VISION, *FAMILIES[1:]):
+        for as_graph in (False, True):
+            yield Case(name, 128, as_graph=as_graph)
+    yield Case('mambaout_tiny', 128, by_timm=True)
+
+
+def resolutions() -> Iterator[Case]:
+    for side in SIDES:
+        batch = max(1, 64 * 224**2 // side**2)
+        yield Case('vim_tiny', batch, side)
+        yield Case('deit_tiny_patch16_224', batch, side, by_timm=True)
+
+
+def training() -> Iterator[Case]:
+    for name in FAMILIES:
+        yield Case(name, 64, trains=True)
+    yield Case('mambaout_tiny', 64, trains=True, by_timm=True)
+
+
+def latency() -> Iterator[Case]:
+    for name in FAMILIES:
+        for as_graph in (False, True):
+            yield Case(name, 1, as_graph=as_graph)
+
+
+PROTOCOLS: dict[str, Callable[[], Iterator[Case]]] = {
+    'throughput': throughput, 'resolutions': resolutions, 'training': training, 'latency': latency,
+}  # fmt: skip
+
+
+def build(case: Case, device: torch.device) -> nn.Module:
+    if case.by_timm:
+        sized = {'img_size': case.side} if case.name.startswith('deit') else {}
+        model = timm.create_model(case.name, **sized)
+    else:
+        model = get_model(case.name)
+    return model.to(device, memory_format=torch.channels_last).train(case.trains)
+
+
+def run_of(case: Case, device: torch.device) -> Callable[[], object]:
+    """What is measured: a forward pass, the replay of a graph of it, or a training step."""
+    model = build(case, device)
+    images = torch.randn(case.batch, 3, case.side, case.side, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    amp = torch.autocast(device.type, torch.bfloat16, cache_enabled=not case.as_graph)
+
+    def forward() -> Tensor:
+        with torch.no_grad(), amp:
+            return model(images)
+
+    def step() -> None:
+        with amp:
+            loss = model(images).float().square().mean()
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    if case.trains:
+        return step
+    if not case.as_graph or device.type != 'cuda':
+        return forward
+    side_stream = torch.cuda.Stream()
+    with torch.cuda.stream(side_stream):
+        for _ in range(3):
+            forward()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward()
+    return graph.replay
+
+
+def row_of(case: Case, device: torch.device, seconds: float) -> list[str]:
+    run = run_of(case, device)
+    for _ in range(3 if device.type == 'cuda' else 1):
+        run()
+    is_gpu = device.type == 'cuda'
+    if is_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    times = [measure(run, device)]
+    while sum(times) < seconds:
+        times.append(measure(run, device))
+    memory = f'{torch.cuda.max_memory_allocated() / 2**20:.0f}' if is_gpu else ''
+    kind = 'training step' if case.trains else 'graph' if case.as_graph else 'forward'
+    name = f'{case.name} (timm)' if case.by_timm else case.name
+    published = PUBLISHED.get(case.name, '') if case.batch == 128 else ''
+    numbers = (f'{case.batch / median(times):.5g}', f'{median(times) * 1e3:.4g}', memory)
+    return [name, kind, str(case.side), str(case.batch), *numbers, str(published)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('protocol', choices=PROTOCOLS)
+    parser.add_argument('--toy', action='store_true', help='small batches and images, any device')
+    parser.add_argument('--seconds', type=float, default=2.0, help='for each row')
+    args = parser.parse_args()
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if device.type == 'cpu' and not args.toy:
+        print('not measured: torch finds no CUDA or ROCm device')
+        return
+    print(f'{machine(device)}, torch {torch.__version__}, bfloat16 autocast, channels last.\n')
+    columns = ('model', 'what', 'px', 'batch', 'images/s', 'ms', 'peak MiB', 'A100, published')
+    print('| ' + ' | '.join(columns) + ' |\n' + '| --- ' * len(columns) + '|', flush=True)
+    for case in PROTOCOLS[args.protocol]():
+        if args.toy:
+            case = case._replace(batch=1, side=64)
+        if case.by_timm and timm is None:
+            cells = [f'{case.name} (timm)', 'not measured: timm is not installed']
+        else:
+            with torch.enable_grad() if case.trains else nullcontext():
+                cells = _row_or_failure(case, device, 0.0 if args.toy else args.seconds)
+        print('| ' + ' | '.join(cells) + ' |', flush=True)
+
+
+def _row_or_failure(case: Case, device: torch.device, seconds: float) -> list[str]:
+    try:
+        return row_of(case, device, seconds)
+    except (RuntimeError, ValueError) as error:
+        # One model that does not run must not cost the others their rows.
+        return [case.name, f'not measured: {str(error).splitlines()[0][:120]}']
+
+
+if __name__ == '__main__':
+    main()

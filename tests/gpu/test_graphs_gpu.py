@@ -1,0 +1,50 @@
+"""CUDA graphs of the forward pass of each family: needs a CUDA or ROCm device."""
+
+import pytest
+import torch
+
+from tests.gpu.devices import GPU
+from tests.models.test_backbone_contract import NAMES, build
+
+pytestmark = GPU
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('name', NAMES)
+def test_a_graph_of_the_forward_pass_computes_the_same(name, autocast):
+    model = build(name).eval().cuda()
+    image, other = torch.randn(2, 2, 3, 64, 96, device='cuda')
+
+    def run(x):
+        amp = torch.autocast('cuda', torch.bfloat16, enabled=autocast, cache_enabled=False)
+        with torch.no_grad(), amp:
+            return model(x)
+
+    warm = torch.cuda.Stream()
+    with torch.cuda.stream(warm):
+        for _ in range(3):
+            run(image)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = run(image)
+    for x in (image.clone(), other):
+        image.copy_(x)
+        graph.replay()
+        for got, want in zip(outputs, run(image), strict=True):
+            torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-2)
+
+
+def test_a_graph_follows_weights_that_are_changed_in_place():
+    model = build('PlainMamba').eval().cuda()
+    image = torch.randn(1, 3, 64, 64, device='cuda')
+    with torch.no_grad():
+        model(image)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = model(image)
+        for weight in model.parameters():
+            weight.mul_(1.1)
+        graph.replay()
+        torch.testing.assert_close(outputs[-1], model(image)[-1], rtol=1e-3, atol=1e-3)
