@@ -28,9 +28,9 @@ Section = list[tuple[str, str]]
 OPERATORS = ((SCAN, 16), (DEFORM_ATTN, 32))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 LIBRARIES = (
-    'torchvision', 'numpy', 'numba', 'triton', 'mamba_ssm', 'causal_conv1d', 'kernels', 'cv2', 'PIL',
-    'lmdb', 'pycocotools', 'faster_coco_eval', 'safetensors', 'huggingface_hub', 'transformers', 'onnx',
-    'onnxruntime',
+    'torchvision', 'numpy', 'numba', 'triton', 'mamba_ssm', 'causal_conv1d', 'kernels', 'cv2',
+    'PIL', 'lmdb', 'pycocotools', 'faster_coco_eval', 'safetensors', 'huggingface_hub',
+    'transformers', 'onnx', 'onnxruntime',
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from mmvmamba.ops import tables
 from mmvmamba.ops.fused import add_norm, fuses
 
 from .read_linear import ReadLinear
@@ -95,7 +96,7 @@ def _may_keep(weights: tuple[Tensor, ...]) -> bool:
     return (
         not any(x.is_inference() or hasattr(x, '__tensor_flatten__') for x in weights)
         and not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        and not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
+        and not tables.is_capturing()
     )
 
 

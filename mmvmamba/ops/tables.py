@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-__all__ = ['cached_table', 'table_of', 'tables_apart']
+__all__ = ['cached_table', 'is_capturing', 'table_of', 'tables_apart']
 
 Table = TypeVar('Table', bound=Callable[..., Any])
 
@@ -46,7 +46,7 @@ def cached_table(maxsize: int) -> Callable[[Table], Table]:
                 return kept[sizes]
             with torch.inference_mode(False), _disable_current_modes():
                 made = make(*sizes)
-            if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+            if not is_capturing():
                 kept[sizes] = made
                 if len(kept) > maxsize:
                     kept.popitem(last=False)
@@ -56,6 +56,11 @@ def cached_table(maxsize: int) -> Callable[[Table], Table]:
         return table  # type: ignore[return-value]
 
     return decorate
+
+
+def is_capturing() -> bool:
+    """Whether a CUDA graph is captured: what is computed now is there only after it has run."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 @contextmanager

@@ -111,8 +111,8 @@ def selective_scan(
         order_all: Whether ``delta``, ``B`` and ``C`` lie at the tokens' own places and follow the
             orders too, or (False) are indexed by the step, so that only ``u`` follows.
         backend: ``'auto'``, ``'triton'``, ``'numba'``, ``'mamba_ssm'``, ``'hub'``, ``'torch'``, or,
-            for plain operators that a tracer sees one by one, ``'export'``. None: what ``scan_backend`` or
-            ``MMVMAMBA_SCAN_BACKEND`` says, else ``'auto'``.
+            for plain operators that a tracer sees one by one, ``'export'``. None: what
+            ``scan_backend`` or ``MMVMAMBA_SCAN_BACKEND`` says, else ``'auto'``.
 
     Returns:
         The sum over directions of the outputs, each at its token's own place, in the dtype of
