@@ -6,7 +6,7 @@ import torch
 from tests.gpu.devices import GPU
 from tests.models.test_backbone_contract import NAMES, build
 
-pytestmark = GPU
+pytestmark = list(GPU)
 
 
 @pytest.mark.parametrize('autocast', [False, True])
