@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Two figures for one reason: the versions of torch and torchvision that every check here ran on.
 TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help install demo web test test-all test-slow test-full test-gpu matrix upstream audit lint typecheck format coverage configs bench clean
+.PHONY: help install demo web test test-all test-slow test-full test-gpu matrix upstream audit lint typecheck format coverage configs docs dist bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -90,8 +90,25 @@ coverage: $(VENV)/.tested  ## measure which lines the fast and the slow tests ru
 configs: $(VENV)/.tested  ## check that every config loads and builds
 	$(BIN)/python -m pytest tests/configs
 
+$(VENV)/.documented: $(VENV)/.installed requirements/docs.txt
+	$(PIP) -r requirements/docs.txt
+	@touch $@
+
+docs: $(VENV)/.documented  ## build the documentation into site/
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html; to search in it: python3 -m http.server --directory site"
+
+dist: $(VENV)/.installed  ## build wheel and sdist, check them, list the licences of what they need
+	$(PIP) build 'twine>=6'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	@test $$(stat -c %s dist/*.whl) -lt 2000000 || { echo "the wheel has 2 MB or more"; exit 1; }
+	$(BIN)/python tools/misc/list_licences.py --out dist/licences.md
+	$(BIN)/pip check
+
 bench: $(VENV)/.tested  ## measure the selective scan on this machine
 	$(BIN)/python benchmarks/selective_scan.py
 
 clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache

@@ -1,5 +1,6 @@
 """Packaging: version, requirements, and what OpenMMLab packages carry under ``.mim``."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+REPOSITORY = 'https://github.com/mmvmamba/mmvmamba'
 MIM_CONTENT = ('configs', 'tools', 'demo', 'model-index.yml')
 
 
@@ -34,6 +36,13 @@ def read_version() -> str:
     return scope['__version__']
 
 
+def read_description() -> str:
+    """The README, with links that hold where its files are not beside it."""
+    text = (ROOT / 'README.md').read_text()
+    text = re.sub(r'(\!\[[^\]]*\]\()(?!https?:)', rf'\1{REPOSITORY}/raw/main/', text)
+    return re.sub(r'(?<=\]\()(?!https?:|#)', f'{REPOSITORY}/blob/main/', text)
+
+
 class BuildWithMim(build_py):
     """Copies configs and tools into the package, where mim and OpenMMLab's inferencers look."""
 
@@ -56,9 +65,30 @@ setup(
     name='mmvmamba',
     version=read_version(),
     description='Vision-Mamba backbones for classification, detection and segmentation',
-    long_description=(ROOT / 'README.md').read_text(),
+    long_description=read_description(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    author='The mmvmamba authors',
+    url=REPOSITORY,
+    project_urls={
+        'Documentation': f'{REPOSITORY}/tree/main/docs',
+        'Source': REPOSITORY,
+        'Changelog': f'{REPOSITORY}/blob/main/CHANGELOG.md',
+        'Issues': f'{REPOSITORY}/issues',
+    },
+    keywords='vision mamba, state space models, object detection, semantic segmentation, OpenMMLab',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: GPU',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 14)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
+    ],
     python_requires='>=3.10',
     packages=find_packages(include=['mmvmamba', 'mmvmamba.*']),
     include_package_data=True,

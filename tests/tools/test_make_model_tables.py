@@ -28,7 +28,8 @@ def test_stale_tables_are_told_and_mended(tool, tmp_path, capsys, monkeypatch):
     assert (tmp_path / 'README.md').read_text() == (ROOT / 'README.md').read_text()
     assert not (tmp_path / 'docs/models.md').exists()
     assert tool.main(root) == 0
-    assert f'{tool.BEGIN}\n| one family |\n{tool.END}' in (tmp_path / 'README.md').read_text()
+    begin, end = tool.BEGIN.format('models'), tool.END.format('models')
+    assert f'{begin}\n| one family |\n{end}' in (tmp_path / 'README.md').read_text()
     assert (tmp_path / 'docs/models.md').read_text() == (ROOT / 'docs/models.md').read_text()
     assert tool.main([*root, '--check']) == 0
 

@@ -1,4 +1,5 @@
-"""Writes the tables of models in README.md and docs/models.md from the metafiles and configs.
+"""Writes the tables of models and the list of papers in README.md and docs/models.md from the
+metafiles and configs.
 
 Exit codes: 0 the tables are up to date, 1 they are not (with --check), 2 bad input.
 """
@@ -18,7 +19,7 @@ from mmvmamba.apis.task_models import TASKS, task_configs
 from mmvmamba.cli.errors import UserError, user_errors
 from mmvmamba.registry import MODELS
 
-BEGIN, END = '<!-- models: tools/misc/make_model_tables.py -->', '<!-- end of models -->'
+BEGIN, END = '<!-- {}: tools/misc/make_model_tables.py -->', '<!-- end of {} -->'
 HEADS = {
     'MaskRCNN': 'Mask R-CNN',
     'CascadeRCNN': 'Cascade Mask R-CNN',
@@ -64,12 +65,24 @@ def family_table() -> str:
         rows.append(
             (
                 f'[{collection["Name"]}]({collection["Paper"]["URL"]})',
-                f'{min(top1):.1f} to {max(top1):.1f}',
-                *(', '.join(heads[task].get(family, ())) for task in TASKS),
+                link_to(f'{min(top1):.1f} to {max(top1):.1f}', 'cls'),
+                *(link_to(', '.join(heads[t].get(family, ())), TASKS[t]) for t in TASKS),
                 ', '.join(row.name.removeprefix(f'{family}_') for row in own),
             )
         )
     return table(('family', 'ImageNet top-1', 'COCO', 'ADE20K', 'variants'), rows)
+
+
+def link_to(text: str, folder: str) -> str:
+    """The text as a link to a part of docs/models.md; nothing for no text."""
+    anchor = TITLES[folder].lower().replace(' ', '-')
+    return f'[{text}](docs/models.md#{anchor})' if text else ''
+
+
+def paper_list() -> str:
+    """The papers of the families, each once."""
+    papers = {each['Paper']['URL']: each['Paper']['Title'] for each in read_collections().values()}
+    return '\n'.join(f'- [{title}]({url})' for url, title in papers.items())
 
 
 def heads_by_family(task: str) -> dict[str, list[str]]:
@@ -108,19 +121,23 @@ def model_row(model: dict, figures: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def with_table(readme: str) -> str:
-    before, found_begin, rest = readme.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not (found_begin and found_end):
-        raise UserError(f'README.md has no lines {BEGIN!r} and {END!r} for the table')
-    return f'{before}{BEGIN}\n{family_table()}\n{END}{after}'
+def with_parts(readme: str) -> str:
+    """The README with its parts that are made here, between the lines that name them."""
+    for name, text in (('models', family_table()), ('papers', paper_list())):
+        begin, end = BEGIN.format(name), END.format(name)
+        before, found_begin, rest = readme.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found_begin and found_end):
+            raise UserError(f'README.md has no lines {begin!r} and {end!r} for the {name}')
+        readme = f'{before}{begin}\n{text}\n{end}{after}'
+    return readme
 
 
 def write_tables(root: Path, is_check: bool) -> int:
     readme, page = root / 'README.md', root / 'docs' / 'models.md'
     if not readme.is_file():
         raise UserError(f'there is no {readme}; name the folder of the sources with --root')
-    wanted = {readme: with_table(readme.read_text()), page: model_page()}
+    wanted = {readme: with_parts(readme.read_text()), page: model_page()}
     stale = [p for p, text in wanted.items() if not p.is_file() or p.read_text() != text]
     for path in stale:
         if not is_check:

@@ -1,20 +1,13 @@
 """The documentation names no file and no place in a page that is not there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')),
-    *sorted((ROOT / 'docs').rglob('*.md')),
-    *sorted((ROOT / 'mmvmamba').rglob('README.md')),
-    ROOT / 'tests' / 'golden' / 'README.md',
-]
+from tests.docs.pages import FENCE, PAGES, ROOT, own_text
+
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 HEADING = re.compile(r'^#+ +(.+)$', re.MULTILINE)
-FENCE = re.compile(r'^```.*?^```', re.MULTILINE | re.DOTALL)
 CODE = re.compile(r'`([^`\n]+)`')
 FOLDERS = '|'.join(path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != '.')
 # Sources by their ending, `checkpoint/loading.py`; and all else below a folder of the root.
@@ -23,7 +16,7 @@ FILE = re.compile(
     rf'|(?:{FOLDERS})/[\w./-]*(?:\.[a-z]\w*|/))(?![\w*<{{])'
 )
 # What users make themselves.
-MADE = re.compile(r'(work_dirs|data)/|.*/my_')
+MADE = re.compile(r'(work_dirs|data|dist|site)/|.*/my_')
 
 
 def links_in(text):
@@ -82,7 +75,7 @@ def test_what_a_page_names_is_there(page):
     folders = (ROOT, ROOT / 'mmvmamba', page.parent)
     missing = [
         path
-        for path in files_in(page.read_text())
+        for path in files_in(own_text(page))
         if not any((folder / path).exists() for folder in folders)
     ]
     assert not missing
