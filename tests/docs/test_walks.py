@@ -72,9 +72,11 @@ class Walk:
     def edit(self, path, text):
         """Replaces the lines of a file that give other values to the same names."""
         lines = path.read_text()
-        for name, line in re.findall(r'^((\w+) = .*)$', text, re.MULTILINE):
-            lines, found = re.subn(rf'^{line} = .*$', lambda _, n=name: n, lines, flags=re.MULTILINE)
-            assert found == 1, f'{path} has {found} lines that begin with {line!r}'
+        for new, name in re.findall(r'^((\w+) = .*)$', text, re.MULTILINE):
+            lines, found = re.subn(
+                rf'^{line} = .*$', lambda _, n=name: n, lines, flags=re.MULTILINE
+            )
+            assert found == 1, f'{path} has {found} lines that begin with {name!r}'
         path.write_text(lines)
 
     def run(self, block, must_fail):
@@ -118,7 +120,8 @@ def test_every_tutorial_is_walked():
 def test_a_walk_sees_what_fails(weights, tmp_path):
     walk = Walk(tmp_path, weights)
     text = (
-        '```bash\ntrue\n```\n```python\nassert 1 == 2\n```\n<!-- walk: fails -->\n```bash\nfalse\n```\n'
+        '```bash\ntrue\n```\n```python\nassert 1 == 2\n```\n'
+        '<!-- walk: fails -->\n```bash\nfalse\n```\n'
         '<!-- walk: fails -->\n```bash\ntrue\n```\n<!-- walk: skip, no -->\n```bash\nfalse\n```\n'
         '```bash\nfalse | cat\n```\n<!-- walk: write a.py -->\n```python\nx = 1\ny = 2\n```\n'
         '<!-- walk: edit a.py -->\n```python\ny = 3\n```\n```bash\ngrep "y = 3" a.py\n```\n'
