@@ -73,9 +73,8 @@ class Walk:
         """Replaces the lines of a file that give other values to the same names."""
         lines = path.read_text()
         for new, name in re.findall(r'^((\w+) = .*)$', text, re.MULTILINE):
-            lines, found = re.subn(
-                rf'^{line} = .*$', lambda _, n=name: n, lines, flags=re.MULTILINE
-            )
+            pattern = re.compile(rf'^{name} = .*$', re.MULTILINE)
+            lines, found = pattern.subn(lambda _, new=new: new, lines), len(pattern.findall(lines))
             assert found == 1, f'{path} has {found} lines that begin with {name!r}'
         path.write_text(lines)
 
