@@ -38,7 +38,11 @@ def first_of(static, case, backward, kernel):
 
 @pytest.mark.parametrize(
     ('case', 'kernel', 'most_per_element'),
-    [('S1 (128, 384, 196, 16)', 'fwd', 12.6), ('S3 (1, 384, 4200, 16)', 'segment', 8.8)],
+    [
+        ('S1 (128, 384, 196, 16)', 'fwd', 12.6),
+        ('S3 (1, 384, 4200, 16)', 'segment', 8.8),
+        ('PlainMamba-L1 224, batch 64', 'fwd', 11.2),
+    ],
 )
 def test_forward_kernels_keep_what_was_won(static, case, kernel, most_per_element):
     found = first_of(static, case, False, kernel)
@@ -51,6 +55,15 @@ def test_backward_kernel_keeps_what_was_won(static):
     found = first_of(static, 'S1 (128, 384, 196, 16)', True, 'bwd')
     assert found.per_element <= 47.5
     assert found.widths('load')[16] == 0
+
+
+def test_shuffles_are_told_from_shifts(static):
+    kinds = {name: kind_of(name) for name in ('SHFL.BFLY', 'SHF.R.U32')}
+    assert kinds == {'SHFL.BFLY': 'shuffle', 'SHF.R.U32': 'select'}
+
+
+def kind_of(operation):
+    return import_module('machine_code').Instruction(operation, '', '').kind
 
 
 def test_images_of_many_sizes_share_their_kernels(static, monkeypatch):
