@@ -8,11 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from matplotlib.ticker import LogLocator, NullLocator
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmvmamba.models.backbones.base import backbone_of
-from mmvmamba.visualization.charts import new_figure, save
+from mmvmamba.visualization.charts import name_points, new_figure, save
 from mmvmamba.visualization.heatmaps import (
     class_activation,
     draw_heat,
@@ -182,14 +183,23 @@ def draw_curves(logs: Sequence[str | Path], path: str | Path) -> list[str]:
     for log in logs:
         for name, points in _read_log(Path(log)).items():
             lines.setdefault(name, {})[_run_name(Path(log))] = points
-    # Whole losses and figures of validation; parts of losses, times and memory are left out.
-    shown = [name for name in lines if name == 'loss' or '/' in name or name == 'lr']
+    # Whole losses and figures of validation; parts of losses, times and memory are left out, and
+    # what does not occur, which COCO's figures say with -1.
+    shown = [
+        name
+        for name, runs in lines.items()
+        if (name in ('loss', 'lr') or '/' in name)
+        and any(value != -1 for _, ys in runs.values() for value in ys)
+    ]
     figure, axes = new_figure(max(len(shown), 1), width=4.6, height=3.6)
+    colours = {_run_name(Path(log)): f'C{i}' for i, log in enumerate(logs)}
     for item, name in zip(axes, shown, strict=False):
         for run, (xs, ys) in lines[name].items():
-            item.plot(xs, ys, label=run, marker='.' if len(xs) < 30 else None)
+            marker = '.' if len(xs) < 30 else None
+            item.plot(xs, ys, label=run, marker=marker, color=colours[run])
         item.set_title(name, loc='left', fontsize=10)
-        item.set_xlabel('step')
+        # mmengine counts what is validated in epochs where training does.
+        item.set_xlabel('epoch or step' if '/' in name else 'step')
     axes[0].legend(frameon=False, fontsize=8)
     save(figure, path)
     return shown
@@ -242,17 +252,26 @@ def draw_index(path: str | Path, speeds: dict[str, float] | None = None) -> int:
     rows = [row for row in rows if speeds is None or row.name in speeds]
     if not rows:
         raise ValueError('no speed is that of a classifier with a published accuracy')
-    figure, (axes,) = new_figure(1, 8.4, 5.4)
+    figure, (axes,) = new_figure(1, 10.4, 7.4)
+    points = []
     for family in dict.fromkeys(row.family for row in rows):
         members = [row for row in rows if row.family == family]
         xs = [row.params / 1e6 if speeds is None else speeds[row.name] for row in members]
-        axes.scatter(xs, [row.top1 for row in members], label=family, s=36)
-        for row, x in zip(members, xs, strict=True):
-            text = row.name.removeprefix(f'{family}_')
-            axes.annotate(text, (x, row.top1), (4, 3), textcoords='offset points', fontsize=6)
+        drawn = axes.scatter(xs, [row.top1 for row in members], label=family, s=30)
+        colour = drawn.get_facecolor()[0]
+        points += [
+            (row.name.removeprefix(f'{family}_'), x, row.top1, colour)
+            for row, x in zip(members, xs, strict=True)
+        ]
     axes.set_xscale('log')
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter('{x:g}')
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel('parameters, millions' if speeds is None else 'images / s')
     axes.set_title('published top-1 accuracy on ImageNet, %', loc='left', fontsize=11)
     axes.legend(frameon=False, fontsize=9, loc='lower right')
+    figure.draw_without_rendering()
+    name_points(axes, points)
     save(figure, path)
     return len(rows)

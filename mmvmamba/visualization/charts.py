@@ -6,23 +6,29 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ['Series', 'draw_speed', 'new_figure', 'save']
+__all__ = ['Series', 'draw_speed', 'name_points', 'new_figure', 'save']
 
 # Name of a line: its x and y values.
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 DPI = 130
+NAME_SIZE = 7
 
 
-def new_figure(columns: int = 1, width: float = 6.4, height: float = 4.4) -> tuple[Figure, list]:
-    """A figure with axes side by side.
+def new_figure(
+    count: int = 1, width: float = 6.4, height: float = 4.4, columns: int = 4
+) -> tuple[Figure, list]:
+    """A figure with axes side by side, and in rows if there are many.
 
     Args:
-        columns: How many axes.
+        count: How many axes.
         width: Of each, in inches.
         height: Of each, in inches.
+        columns: Axes of a row, at most.
     """
-    figure = Figure(figsize=(columns * width, height), layout='constrained')
-    axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(columns * width, rows * height), layout='constrained')
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
     for item in axes:
         item.grid(True, color='#dddddd', linewidth=0.7)
         item.set_axisbelow(True)
@@ -33,6 +39,36 @@ def new_figure(columns: int = 1, width: float = 6.4, height: float = 4.4) -> tup
 def save(figure: Figure, path: str | Path) -> None:
     """Writes a figure; the name's ending says how, such as ``.png``."""
     figure.savefig(path, dpi=DPI)
+
+
+def name_points(axes: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
+    """Writes names beside points so that none lies on another, or on a point.
+
+    Args:
+        axes: With its scales and limits as they will be.
+        points: Name, place and colour of each; of those that are close the first ones are nearest.
+    """
+    places = axes.transData.transform([point[1:3] for point in points]) * 72 / axes.figure.dpi
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    for (name, x, y, colour), (left, middle) in zip(points, places, strict=True):
+        width = 0.62 * NAME_SIZE * len(name)
+        for step in range(12):
+            # To the right and to the left of the point, each time a little further off.
+            right_side, away = step % 2 == 0, (step // 2 + 1) // 2 * (-1) ** (step // 2)
+            start = left + 5 if right_side else left - 5 - width
+            low = middle + away * 1.15 * NAME_SIZE - NAME_SIZE / 2
+            box = start, low, start + width, low + NAME_SIZE
+            if not any(_meet(box, other) for other in taken):
+                break
+        taken.append(box)
+        axes.annotate(
+            name, (x, y), (start - left, low - middle), textcoords='offset points',
+            fontsize=NAME_SIZE, color=colour, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def draw_speed(speeds: Series, memory: Series, path: str | Path, x_label: str) -> None:

@@ -117,8 +117,12 @@ def draw_regions(
     counts = np.bincount(labels[labels < len(classes)].ravel(), minlength=len(classes))
     found = [i for i in np.argsort(-counts, kind='stable') if counts[i]]
     shades = opacity * np.array(palette, float) + (1 - opacity) * MIDDLE_GREY
-    rows = [(classes[i], f'{100 * counts[i] / labels.size:.1f} %', shades[i]) for i in found]
+    rows = [(classes[i], _share(counts[i] / labels.size), shades[i]) for i in found]
     return np.hstack([picture, draw_legend(rows, len(picture), size)])
+
+
+def _share(share: float) -> str:
+    return f'{100 * share:.1f} %' if share >= 0.0005 else '< 0.1 %'
 
 
 def _repeat(values: np.ndarray, factor: int) -> np.ndarray:

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from mmvmamba.apis.bare_models import bare_config, build_bare
+from mmvmamba.apis.inside import draw_curves
 from mmvmamba.cli.main import main
 from mmvmamba.datasets.toy import make_toy_data
+from mmvmamba.visualization.charts import name_points, new_figure
 from mmvmamba.visualization.heatmaps import (
     class_activation,
     draw_heat,
@@ -171,6 +173,29 @@ def test_curves_of_two_trainings(tmp_path):
     picture = show(tmp_path, 'curves', *logs)
     # Loss, learning rate and the figure of validation.
     assert picture.shape[1] > 3 * 500
+    # Each training has its colour, in every panel.
+    assert share_of(picture, (31, 119, 180)) > 0 and share_of(picture, (255, 127, 14)) > 0
+
+
+def test_many_figures_stand_in_rows_and_those_that_do_not_occur_are_left_out(tmp_path):
+    record = {f'coco/{i}': 0.5 for i in range(6)} | {'coco/none': -1, 'step': 1}
+    log = tmp_path / 'run' / 'now' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps(record))
+    assert draw_curves([log], tmp_path / 'curves.png') == [f'coco/{i}' for i in range(6)]
+    height, width = cv2.imread(str(tmp_path / 'curves.png')).shape[:2]
+    assert width == pytest.approx(2392, abs=2) and height == pytest.approx(936, abs=2)
+
+
+def test_no_name_of_a_chart_lies_on_another():
+    figure, (axes,) = new_figure(1, 4, 4)
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    points = [(f'point number {i}', 5 + 0.01 * i, 5.0, 'black') for i in range(6)]
+    name_points(axes, points)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 6
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_the_index_over_parameters_and_speeds(tmp_path):

@@ -84,9 +84,15 @@ def _messages(function: Callable) -> Callable:
     return called
 
 
-def _result(name: str) -> tuple[gr.Image, gr.Files]:
-    picture = gr.Image(label='result', interactive=False, elem_id=f'{name}_result')
-    return picture, gr.Files(label='PNG and JSON', elem_id=f'{name}_files')
+def _result(name: str, files: str = 'PNG and JSON') -> tuple[gr.Image, gr.Files]:
+    # A label would lie on the titles of the picture; shared is nothing.
+    picture = gr.Image(
+        show_label=False,
+        interactive=False,
+        buttons=['download', 'fullscreen'],
+        elem_id=f'{name}_result',
+    )
+    return picture, gr.Files(label=files, elem_id=f'{name}_files')
 
 
 def _classify(models: Models, inputs: list) -> None:
@@ -163,8 +169,7 @@ def _segment(models: Models, inputs: list) -> None:
 def _look_inside(models: Models, inputs: list) -> None:
     kind = gr.Radio(list(KINDS), value=next(iter(KINDS)), label='what', elem_id='kind')
     button = gr.Button('Look', variant='primary', elem_id='look')
-    picture = gr.Image(label='result', interactive=False, elem_id='look_result')
-    files = gr.Files(label='PNG', elem_id='look_files')
+    picture, files = _result('look', 'PNG')
     assert set(KINDS.values()) == set(INSIDE)
 
     @_messages
