@@ -241,16 +241,21 @@ def set_format_only(cfg: Config, prefix: str) -> None:
         evaluator[key] = prefix
 
 
-def set_show_dir(cfg: Config, folder: str, limit: int | None = None) -> None:
+def set_show_dir(
+    cfg: Config, folder: str, limit: int | None = None, opacity: float | None = None
+) -> None:
     """Has pictures of the predictions written to a folder.
 
     Args:
         cfg: The config, changed in place.
         folder: Where to.
         limit: How many pictures at most; default: all.
+        opacity: Of the colours of a segmentation, 0 to 1; default: the hook's.
     """
-    hooks = list(cfg.get('custom_hooks') or [])
-    hooks.append(dict(type='mmvmamba.PredictionPicturesHook', out_dir=folder, limit=limit))
+    hook = dict(type='mmvmamba.PredictionPicturesHook', out_dir=folder, limit=limit)
+    if opacity is not None:
+        hook['opacity'] = opacity
+    hooks = [*(cfg.get('custom_hooks') or []), hook]
     cfg.custom_hooks = hooks
 
 

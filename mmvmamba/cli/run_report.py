@@ -1,5 +1,6 @@
 """What is said of a run as it begins and as it ends."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,16 @@ def _best_rows(runner: Runner) -> list[tuple[str, str]]:
             for key in ('best_score', 'best_ckpt')
         )
         if score is not None:
-            rows.append((f'best {name}', f'{score:.4f}'))
+            rows.append((f'best {name}', f'{score:.4f}{_when(path)}'))
         if path is not None:
             rows.append(('best checkpoint', str(path)))
     return rows
+
+
+def _when(path: str | None) -> str:
+    """The epoch or step of a best checkpoint, as its name has it."""
+    match = re.search(r'_(epoch|iter)_(\d+)\.pth$', path or '')
+    return f' after {"epoch" if match[1] == "epoch" else "step"} {match[2]}' if match else ''
 
 
 def _process_memory() -> float:

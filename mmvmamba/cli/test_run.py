@@ -53,7 +53,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.out:
         set_out_file(cfg, args.out)
     if args.show_dir:
-        set_show_dir(cfg, args.show_dir, args.show_limit)
+        set_show_dir(cfg, args.show_dir, args.show_limit, args.opacity)
     if args.results:
         set_results(cfg, args.results)
     return cfg

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+
+from mmvmamba.datasets.progress import progress_bar
 
 from .errors import UserError
 from .predictors import Predictor
@@ -60,11 +61,13 @@ def predict_video(predictor: Predictor, path: str, out_file: str | None) -> dict
     total = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
     writer = None if out_file is None else _Writer(out_file, rate)
     records = []
-    for frame in tqdm(_frames(video, path), total=total, unit='frame', disable=None):
-        record, picture = predictor(frame)
-        records.append(record)
-        if writer is not None:
-            writer.write(picture)
+    with progress_bar(total, 'frame', path.name) as bar:
+        for frame in _frames(video, path):
+            record, picture = predictor(frame)
+            records.append(record)
+            if writer is not None:
+                writer.write(picture)
+            bar.update()
     if writer is not None:
         writer.close()
     video.release()

@@ -1,6 +1,7 @@
 """Whole runs of each task on toy data: what a user reads, and what is left behind."""
 
 import json
+import re
 
 import pytest
 
@@ -72,6 +73,8 @@ def test_a_run_says_what_concerns_its_user(runs):
     assert all(line.endswith(('max_epochs is 1', 'max_iters is 2')) for line in warned)
     end = lines[lines.index(next(line for line in lines if line.startswith('time '))) :]
     assert any(line.startswith('last checkpoint ') for line in end)
+    (best,) = (line for line in end if line.startswith(f'best {figure} '))
+    assert re.search(r' after (epoch 1|step 2)$', best), best
     assert f'files  {work_dir}' in ' '.join(end[-1].split()).replace(' ', '  ', 1)
 
     before, _, table = test.out.partition('+-')

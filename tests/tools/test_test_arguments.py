@@ -188,10 +188,19 @@ def test_format_only_and_eval_exclude_each_other(test_tool, capsys):
     assert 'argument --format-only: not allowed with argument --eval' in capsys.readouterr().err
 
 
-def test_show_limit_needs_a_folder(test_tool, capsys):
+@pytest.mark.parametrize(('flag', 'value'), [('--show-limit', '3'), ('--opacity', '0.3')])
+def test_what_is_said_of_pictures_needs_a_folder(flag, value, test_tool, capsys):
     with pytest.raises(SystemExit):
-        test_tool.main(['a.py', 'a.pth', '--show-limit', '3'])
-    assert '--show-limit needs --show-dir DIR' in capsys.readouterr().err
+        test_tool.main(['a.py', 'a.pth', flag, value])
+    assert f'{flag} needs --show-dir DIR' in capsys.readouterr().err
+
+
+def test_opacity_is_a_fraction_and_reaches_the_hook(merge, test_tool, capsys):
+    (hook,) = merge(DETECTOR, '--show-dir', 'pictures', '--opacity', '0.3').custom_hooks
+    assert hook['opacity'] == 0.3
+    with pytest.raises(SystemExit):
+        test_tool.parse_args(['a.py', 'a.pth', '--opacity', '1.3'])
+    assert 'argument --opacity: must be from 0 to 1, got 1.3' in capsys.readouterr().err
 
 
 def test_show_dir_adds_the_hook(merge):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmvmamba.cli.arguments import add_cfg_options, add_launcher, add_verbose
+from mmvmamba.cli.arguments import add_cfg_options, add_launcher, add_verbose, fraction
 from mmvmamba.cli.errors import UserError
 
 __all__ = ['BAD_INPUT', 'EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--allow-partial',
         action='store_true',
-        help='test with what fits of the checkpoint, and list what does not',
+        help='test with what fits of the checkpoint',
     )
     figures = parser.add_mutually_exclusive_group()
     figures.add_argument(
@@ -54,14 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions here')
     parser.add_argument(
-        '--show-limit', type=int, metavar='N', help='at most N pictures (default: all)'
+        '--show-limit', type=int, metavar='N', help='at most N of them (default: all)'
+    )
+    parser.add_argument(
+        '--opacity', type=fraction, metavar='O', help='of the colours of a segmentation, 0 to 1'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation of the config')
     figures.add_argument(
         '--format-only',
         metavar='PREFIX',
-        help='do not evaluate; write results as the benchmark server takes them '
-        '(detection: PREFIX.bbox.json and so on; segmentation: label images in the folder PREFIX)',
+        help='do not evaluate; write what a benchmark server takes: PREFIX.bbox.json and so on, '
+        'or label images in the folder PREFIX',
     )
     add_cfg_options(parser, 'test_dataloader.batch_size=4')
     add_launcher(parser)
@@ -70,8 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Tests and prints the table."""
-    if args.show_limit is not None and not args.show_dir:
-        raise UserError('--show-limit needs --show-dir DIR')
+    for flag in ('show_limit', 'opacity'):
+        if getattr(args, flag) is not None and not args.show_dir:
+            raise UserError(f'--{flag.replace("_", "-")} needs --show-dir DIR')
     from mmvmamba.cli.test_run import test
 
     test(args)

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get, list_from_file
-from tqdm import tqdm
 
 from ..image_files import find_defect, oriented_size
+from ..progress import progress_bar
 
 __all__ = [
     'LOADING_ERRORS',
@@ -59,7 +59,7 @@ def each(
     """
     with (
         ThreadPoolExecutor(max(workers, 1)) as pool,
-        tqdm(total=len(items), unit='img', disable=not progress) as bar,
+        progress_bar(len(items), 'img', 'check', shown=progress) as bar,
     ):
         faults = []
         for found in (pool.map if workers else map)(check, items):

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mmvmamba.datasets.errors import KeyMissingError, LMDBDataError
 from mmvmamba.datasets.image_files import find_defect, is_image_name
+from mmvmamba.datasets.progress import progress_bar
 from mmvmamba.files import put_in_place
 
 from .format import encode_key
@@ -114,7 +115,7 @@ def _each(
     """Calls a function with its arguments, of which the first is the reader, and every chunk."""
     reader = arguments[0]
     chunks = _chunks(reader)
-    with tqdm(total=len(reader), unit='img', disable=not progress) as bar:
+    with progress_bar(len(reader), 'img', shown=progress) as bar:
         if workers == 0:
             return [
                 defect

@@ -13,9 +13,9 @@ from pathlib import Path
 import lmdb
 import numpy as np
 from mmengine.logging import print_log
-from tqdm import tqdm
 
 from mmvmamba.datasets.errors import LMDBDataError
+from mmvmamba.datasets.progress import progress_bar
 from mmvmamba.files import hold_lock, put_in_place, sync_folder
 from mmvmamba.version import __version__
 
@@ -248,12 +248,8 @@ class LMDBWriter:
         done = self._resume(env)
         fingerprint = self._fingerprint()
         images = self._images(done)
-        bar = tqdm(
-            total=len(self.listing),
-            initial=done,
-            unit='img',
-            desc=self.output.name,
-            disable=not self.options.progress,
+        bar = progress_bar(
+            len(self.listing), 'img', self.output.name, self.options.progress, initial=done
         )
         with bar, closing(images):
             while done < len(self.listing):
