@@ -7,11 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .compat import prepare_stack
-from .compat.late_import import when_imported
-from .hub.checkpoint_schemes import register_schemes
-from .hub.transformers_classes import follow_transformers
-from .version import __version__
+from .cpus import share_cpus
+
+# Before torch is imported, as it is by what follows.
+share_cpus()
+
+from .compat import prepare_stack  # noqa: E402
+from .compat.late_import import when_imported  # noqa: E402
+from .hub.checkpoint_schemes import register_schemes  # noqa: E402
+from .hub.transformers_classes import follow_transformers  # noqa: E402
+from .version import __version__  # noqa: E402
 
 __all__ = [
     'DetInferencer',

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'mmvmamba'
 # A room imports from the rooms before it alone, and none from another of its line. A module of the
 # package itself is a room too; '' is the package's own file.
 ROOMS = (
-    ('version', 'registry', 'files', 'ops'),
+    ('version', 'registry', 'files', 'cpus', 'ops'),
     ('compat', 'layers', 'testing', 'fake_gpu'),
     ('models', 'datasets'),
     ('checkpoint', 'visualization'),

@@ -15,6 +15,7 @@ import torch
 
 from mmvmamba import __version__
 from mmvmamba.compat import INSTALL_COMMAND, mmcv_ops, mmcv_ops_status, require
+from mmvmamba.cpus import usable_cpus
 from mmvmamba.ops.backends import Backends
 from mmvmamba.ops.cpu.instruction_set import VARIABLE, instruction_set, part_lanes
 from mmvmamba.ops.ms_deform_attn.dispatch import DEFORM_ATTN
@@ -87,8 +88,9 @@ def _vectors() -> str:
 
 
 def _devices() -> Section:
+    threads = torch.get_num_threads()
     rows = [
-        ('cpu', f'{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads'),
+        ('cpu', f'{usable_cpus()} of {os.cpu_count()} cores, torch uses {threads} threads'),
         ('vectors', _vectors()),
     ]
     for index in range(torch.cuda.device_count()):

@@ -1,7 +1,6 @@
 """What every layout of a folder of a user's own images has."""
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from mmengine.config import Config
 
 from mmvmamba.apis.catalogue import CatalogueEntry
 from mmvmamba.cli.errors import UserError
+from mmvmamba.cpus import usable_cpus
 
 __all__ = ['VALIDATION', 'FoundData', 'Settings', 'first_file', 'first_folder', 'incomplete']
 
@@ -73,7 +73,7 @@ class FoundData(ABC):
 
     def common(self, settings: Settings, batch_size: int) -> dict[str, object]:
         """What the texts of all configs say, for ``str.format``."""
-        workers = min(4, (os.cpu_count() or 1) - 1)
+        workers = min(4, usable_cpus() - 1)
         steps = settings.epochs * math.ceil(self.train / batch_size)
         return dict(
             model=settings.entry.name,

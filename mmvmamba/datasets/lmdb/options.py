@@ -1,7 +1,8 @@
 """How a database is built, and what came of it."""
 
-import os
 from dataclasses import dataclass, field
+
+from mmvmamba.cpus import usable_cpus
 
 from .format import Header
 
@@ -10,8 +11,7 @@ __all__ = ['BuildOptions', 'BuildReport', 'default_workers']
 
 def default_workers() -> int:
     """Reader processes that build fastest: one for each core beside the writer's, 8 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return min(8, (cores or 1) - 1)
+    return min(8, usable_cpus() - 1)
 
 
 @dataclass(frozen=True)
