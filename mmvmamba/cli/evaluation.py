@@ -206,7 +206,16 @@ def set_results(cfg: Config, path: str) -> None:
     Args:
         cfg: The config, changed in place; its other settings are those of the test.
         path: The file.
+
+    Raises:
+        UserError: The model is spread over processes, which then cannot go each its own way.
     """
+    strategy = str((cfg.get('strategy') or {}).get('type', ''))
+    if 'FSDP' in strategy:
+        raise UserError(
+            f'--results has each process test its share alone, and {strategy} needs all of them '
+            'for each image: take a config without a strategy, which loads the same checkpoint'
+        )
     checkpoint = cfg.load_from
     said = {key: cfg.get(key) for key in ('model', 'test_dataloader', 'test_evaluator')}
     origin = dict(

@@ -19,13 +19,14 @@ from .metrics import CocoMetric, ResultFile
 from .runner import Runner
 from .schedulers import WarmupCosineLR
 from .shared_test import SharedTestLoop
-from .strategies import DDPStrategy, FSDPStrategy
+from .strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
 
 __all__ = [
     'CheckpointHook',
     'ClassCheckHook',
     'CocoMetric',
     'DDPStrategy',
+    'DeepSpeedStrategy',
     'ExactEpochLoop',
     'ExactIterLoop',
     'FSDPStrategy',

@@ -8,7 +8,7 @@ from mmengine._strategy import BaseStrategy
 from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook
 
-from mmvmamba.registry import RUNNERS
+from mmvmamba.registry import RUNNERS, STRATEGIES
 
 from .checkpoint_files import replacing
 from .guarded_runner import GuardedRunner, end_if_log_is_lost
@@ -35,17 +35,14 @@ class FlexibleRunner(GuardedRunner, mmengine_runner.FlexibleRunner):
         """
         if strategy is None:
             strategy = dict(type='mmvmamba.DDPStrategy')
-        # Where the configs of `Runner` have them; mmengine passes over them.
-        for name in ('sync_bn', 'find_unused_parameters'):
-            if isinstance(strategy, dict) and self.cfg.get(name):
-                strategy.setdefault(name, self.cfg[name])
+        if isinstance(strategy, dict):
+            _refuse_foreign(STRATEGIES.get(strategy['type']))
+            # Where the configs of `Runner` have them; mmengine passes over them.
+            for name in ('sync_bn', 'find_unused_parameters'):
+                if self.cfg.get(name):
+                    strategy.setdefault(name, self.cfg[name])
         built = super().build_strategy(strategy, *args, **kwargs)
-        if not hasattr(built, 'collect'):
-            name = type(built).__name__
-            raise ValueError(
-                "strategy must be one of mmvmamba's, such as those of configs/_base_/strategies/, "
-                f"got mmengine's {name}; write mmvmamba.{name}"
-            )
+        _refuse_foreign(type(built))
         end_if_log_is_lost(built.logger)
         self.show_log(built.logger)
         return built
@@ -81,3 +78,11 @@ class FlexibleRunner(GuardedRunner, mmengine_runner.FlexibleRunner):
         os.makedirs(out_dir, exist_ok=True)
         with replacing(Path(out_dir, filename)) as part:
             super().save_checkpoint(out_dir, part.name, *args, **kwargs)
+
+
+def _refuse_foreign(kind: type | None) -> None:
+    if kind is not None and not hasattr(kind, 'collect'):
+        raise ValueError(
+            "strategy must be one of mmvmamba's, such as those of configs/_base_/strategies/, "
+            f"got mmengine's {kind.__name__}; write mmvmamba.{kind.__name__}"
+        )

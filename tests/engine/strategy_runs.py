@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from mmvmamba.cli.training import build_runner
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # By the names of their files; None is `Runner`, without one.
-STRATEGIES = [None, *sorted(path.stem for path in (CONFIGS / '_base_/strategies').glob('*.py'))]
+FILES = sorted(path.stem for path in (CONFIGS / '_base_/strategies').glob('*.py'))
+# DeepSpeed is installed by those who want it.
+STRATEGIES = [None, *(name for name in FILES if 'deepspeed' not in name or find_spec('deepspeed'))]
 FAMILIES = sorted(path.stem for path in (CONFIGS / 'toy').glob('cls_*.py'))
 SAMPLES, GLOBAL_BATCH, STOP = 24, 8, 4
 BN = dict(type='BN1d')

@@ -12,6 +12,7 @@ from mmvmamba.engine.strategies.fsdp import shard_units
 from mmvmamba.engine.sync_batchnorm import CPUSyncBatchNorm, sync_on_cpu
 from tests.engine.strategy_runs import (
     FAMILIES,
+    FILES,
     STOP,
     STRATEGIES,
     config,
@@ -45,8 +46,10 @@ def check_losses(got, expected, name):
     )
 
 
-def test_there_is_a_file_for_each_strategy():
-    assert STRATEGIES == [None, 'ddp', 'fsdp', 'fsdp_checkpointing']
+def test_every_strategy_file_is_run():
+    assert FILES == ['ddp', 'deepspeed_zero1', 'fsdp', 'fsdp_checkpointing']
+    without = [None, 'ddp', 'fsdp', 'fsdp_checkpointing']
+    assert [name for name in STRATEGIES if name != 'deepspeed_zero1'] == without
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,18 @@ def test_strategies_of_mmengine_are_refused_with_ours_named(tmp_path):
     settings = config(tmp_path, 'ddp', strategy=strategy)
     with pytest.raises(ValueError, match=r'must be one of mmvmamba.*_base_/strategies'):
         build_runner(Config(settings))
+
+
+def test_deepspeed_is_asked_for_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmvmamba.engine.strategies.zero.find_spec', lambda name: None)
+    with pytest.raises(ValueError, match='needs deepspeed: pip install deepspeed'):
+        build_runner(Config(config(tmp_path, 'deepspeed_zero1')))
+
+
+def test_stages_of_zero_that_share_weights_are_refused(tmp_path):
+    strategy = dict(type='mmvmamba.DeepSpeedStrategy', stage=3)
+    with pytest.raises(ValueError, match=r'stage must be one of \(1, 2\), got 3; .*FSDPStrategy'):
+        build_runner(Config(config(tmp_path, 'deepspeed_zero1', strategy=strategy)))
 
 
 def test_averages_of_sharded_weights_are_refused(tmp_path):

@@ -52,6 +52,21 @@ def test_the_config_decides_without_eval(merge):
     assert cfg.work_dir == 'work_dirs/some_model'
 
 
+def test_results_are_of_a_checkpoint_and_a_config(merge):
+    cfg = merge(CLASSIFIER, '--results', 'out/results.jsonl')
+    assert cfg.test_cfg.results == 'out/results.jsonl'
+    assert cfg.test_cfg.origin.checkpoint == 'epoch_1.pth'
+    other = merge(CLASSIFIER, '--results', 'out/results.jsonl', '--eval', 'precision')
+    assert other.test_cfg.origin.config != cfg.test_cfg.origin.config
+    assert merge(CLASSIFIER, '--results', 'r').test_cfg.origin == cfg.test_cfg.origin
+
+
+def test_results_are_refused_where_processes_need_each_other(merge):
+    sharded = {**CLASSIFIER, 'strategy': dict(type='mmvmamba.FSDPStrategy')}
+    with pytest.raises(UserError, match=r'FSDPStrategy needs all of them .* without a strategy'):
+        merge(sharded, '--results', 'r.jsonl')
+
+
 def test_figures_of_each_class_are_for_detection(merge):
     assert merge(DETECTOR, '--classwise', '--eval', 'bbox').test_evaluator.classwise is True
     with pytest.raises(UserError, match='--classwise is for detection'):

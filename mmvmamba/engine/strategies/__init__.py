@@ -2,5 +2,6 @@
 
 from .ddp import DDPStrategy
 from .fsdp import FSDPStrategy
+from .zero import DeepSpeedStrategy
 
-__all__ = ['DDPStrategy', 'FSDPStrategy']
+__all__ = ['DDPStrategy', 'DeepSpeedStrategy', 'FSDPStrategy']
