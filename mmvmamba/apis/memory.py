@@ -1,15 +1,13 @@
 """The memory of a training step, forecast by a step on tensors without data."""
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import EMAHook
-from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, DefaultScope
@@ -27,6 +25,7 @@ from mmvmamba.fake_gpu import put_weights_without_data
 
 from .allocation import AllocationCount
 from .blank_batches import blank_batch, draw_proposals, training_shape
+from .classifiers import quiet_log
 
 __all__ = ['KINDS', 'STRATEGIES', 'MemoryForecast', 'TrainingStep', 'forecast_memory']
 
@@ -100,7 +99,7 @@ def forecast_memory(
         raise ValueError(f'strategy must be one of {STRATEGIES}, got {strategy!r}')
     batch_size = batch_size or cfg.train_dataloader.batch_size
     shape = shape or training_shape(cfg)
-    with _without_log():
+    with quiet_log():
         step = TrainingStep(cfg, batch_size, shape, amp, FakeTensorMode(allow_non_fake_inputs=True))
     if strategy == 'fsdp_checkpointing':
         step.recompute()
@@ -129,18 +128,6 @@ def forecast_memory(
         largest[name] = at_peak[name] = size
     parameters = sum(parameter.numel() for parameter in step.model.parameters())
     return MemoryForecast(parameters, batch_size, shape, strategy, gpus, largest, at_peak)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Leaves out the settings of each parameter, which mmengine lists."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _strategy_of(cfg: Config) -> str:

@@ -39,15 +39,15 @@ class StrictLoadingHook(Hook):
 
 
 def _check_optimizer(runner: Runner, checkpoint: dict, source: str) -> None:
-    if 'optimizer' not in checkpoint or not isinstance(runner.optim_wrapper, OptimWrapper):
+    wrapper = runner.optim_wrapper
+    if 'optimizer' not in checkpoint or not isinstance(wrapper, OptimWrapper):
         return
     then, now = (
         [len(group['params']) for group in groups]
-        for groups in (
-            checkpoint['optimizer']['param_groups'],
-            runner.optim_wrapper.optimizer.param_groups,
-        )
+        for groups in (checkpoint['optimizer']['param_groups'], wrapper.optimizer.param_groups)
     )
+    # One that joins parameters remembers how many there were.
+    now = getattr(wrapper, 'group_sizes', now)
     if then != now:
         raise CheckpointError(
             f'{source} is of a run with other settings of the optimizer: {len(then)} groups of '

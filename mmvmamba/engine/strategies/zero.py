@@ -42,10 +42,6 @@ class ZeroOptimWrapper(OptimWrapper):
             begin = len(self._parameters)
             self._parameters += group['params']
             self._indices.append(list(range(begin, len(self._parameters))))
-        rates = [group['lr'] for group in optimizer.param_groups]
-        # DeepSpeed takes a step to have states made; it must not decay weights.
-        for group in optimizer.param_groups:
-            group['lr'] = 0.0
         self._engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
@@ -58,16 +54,12 @@ class ZeroOptimWrapper(OptimWrapper):
                 gradient_clipping=max_norm,
             ),
         )
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group['lr'] = rate
-        self._set_steps(optimizer, 0)
         super().__init__(optimizer)
 
-    @staticmethod
-    def _set_steps(optimizer: torch.optim.Optimizer, count: float) -> None:
-        for state in optimizer.state.values():
-            if 'step' in state:
-                state['step'].fill_(count)
+    @property
+    def group_sizes(self) -> list[int]:
+        """Parameters of each group; DeepSpeed has made one of them all."""
+        return [len(indices) for indices in self._indices]
 
     def backward(self, loss: Tensor, **kwargs) -> None:
         """Sends gradients to the processes that keep them."""
@@ -85,12 +77,14 @@ class ZeroOptimWrapper(OptimWrapper):
         """The state of the whole optimizer, for which all processes must call this."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        flat = next(iter(self.optimizer.state.values()))
-        moments = [key for key, value in flat.items() if key != 'step']
+        # Before the first step there is none.
+        flat = next(iter(self.optimizer.state.values()), {})
+        moments = [key for key in flat if key != 'step']
         state = {}
-        for index, parameter in enumerate(self._parameters):
-            whole = {k: safe_get_full_optimizer_state(parameter, k).cpu() for k in moments}
-            state[index] = {**whole, 'step': flat['step'].clone()} if 'step' in flat else whole
+        for index, parameter in enumerate(self._parameters if flat else ()):
+            state[index] = {k: safe_get_full_optimizer_state(parameter, k).cpu() for k in moments}
+            if 'step' in flat:
+                state[index]['step'] = flat['step'].clone()
         groups = [
             {**{k: v for k, v in group.items() if k != 'params'}, 'params': indices}
             for group, indices in zip(self.optimizer.param_groups, self._indices, strict=True)
@@ -102,17 +96,30 @@ class ZeroOptimWrapper(OptimWrapper):
         """Takes up the state of a whole optimizer, each process its share."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
+        self._make_states(next(iter(state_dict['state'].values()), {}))
         for index, state in state_dict['state'].items():
-            for name, value in state.items():
-                if name == 'step':
-                    self._set_steps(self.optimizer, float(value))
-                else:
-                    parameter = self._parameters[index]
-                    safe_set_full_optimizer_state(parameter, value.to(parameter.device), name)
+            parameter = self._parameters[index]
+            for name in state.keys() - {'step'}:
+                value = state[name].to(parameter.device)
+                safe_set_full_optimizer_state(parameter, value, name)
         for group, loaded in zip(
             self.optimizer.param_groups, state_dict['param_groups'], strict=True
         ):
             group.update({key: value for key, value in loaded.items() if key != 'params'})
+
+    def _make_states(self, example: dict) -> None:
+        """Makes what DeepSpeed makes in its first step, to be filled."""
+        if not example:
+            return
+        for group in self.optimizer.param_groups:
+            (flat,) = group['params']
+            self.optimizer.state[flat] = {
+                name: value.clone() if name == 'step' else torch.zeros_like(flat)
+                for name, value in example.items()
+            }
+        shares = self._engine.optimizer
+        shares._hp_optimizer_states_linked = False
+        shares._lazy_init_hp_params_optimizer_state()
 
     def take_weights(self) -> None:
         """Lets the shares that steps are taken on follow weights that were loaded."""
