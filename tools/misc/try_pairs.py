@@ -124,7 +124,7 @@ def replace_channels(node: Any, before: list[int], renew: dict[int, int]) -> Non
     if not isinstance(node, dict):
         return
     for key, value in node.items():
-        if not key.endswith(('in_channels', 'feature_channels', 'feat_channels', 'c1_in_channels')):
+        if not key.endswith('in_channels'):
             replace_channels(value, before, renew)
         elif isinstance(value, int) and value in renew:
             node[key] = renew[value]
