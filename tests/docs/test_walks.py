@@ -22,9 +22,6 @@ WALKS = [
     'tutorials/detection.md',
     'tutorials/lmdb.md',
     'tutorials/segmentation.md',
-    'finetune.md',
-    'finetune_detection.md',
-    'finetune_segmentation.md',
     'migration/mambaout.md',
     'scan.md',
 ]
@@ -74,7 +71,7 @@ class Walk:
         lines = path.read_text()
         for new, name in re.findall(r'^((\w+) = .*)$', text, re.MULTILINE):
             pattern = re.compile(rf'^{name} = .*$', re.MULTILINE)
-            lines, found = pattern.subn(lambda _, new=new: new, lines), len(pattern.findall(lines))
+            lines, found = pattern.subn(lambda _, new=new: new, lines)
             assert found == 1, f'{path} has {found} lines that begin with {name!r}'
         path.write_text(lines)
 
