@@ -113,7 +113,10 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
     Where nothing is kept, autocast casts them itself.
     """
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) and fuses(x) else None
+    # Of tensors without data torch cannot be asked.
+    if x.is_meta or not torch.is_autocast_enabled(kind) or not fuses(x):
+        return None
+    return torch.get_autocast_dtype(kind)
 
 
 def cast_once(module: nn.Module, x: Tensor, *weights: Tensor | None) -> Sequence[Any]:

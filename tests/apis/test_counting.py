@@ -130,3 +130,7 @@ def test_deformable_attention_is_counted():
     with FlopCounterMode(display=False) as counter:
         out.sum().backward()
     assert counter.get_total_flops() == ms_deform_attn_backward_flops(samples, 4)
+
+
+def test_a_model_that_asks_for_autocast_is_counted_without_memory():
+    assert count_model('vmamba_tiny_s1l8', (64, 64)).flops > 0
