@@ -41,8 +41,8 @@ LIMITS = """## What limits
 - Backward at the other shapes has too few warps (8 of 64) to hide what it loads; Vim's two
   directions each read their own steps, inputs and matrices, of which mamba_ssm is given copies.
 - S3 takes its time from two more kernels, for segments and for the link between them.
-- With one state (VMamba), the softplus and the addresses of a token are shared by nothing: about 50
-  instructions for each element, several times the bound of memory.
+- With one state (VMamba), the softplus and the addresses of a token are shared by nothing: 74
+  instructions for each element forward, 197 backward, several times the bound of memory.
 - mamba_ssm's kernels were compiled once, by nvcc 13.0; their source does not come with this."""
 QUARTERS_OF_GPU = PROCESSORS * QUARTERS
 MICRO = 1e6
