@@ -111,6 +111,9 @@ def test_images_of_any_shape_stand_in_rows(tmp_path):
         records.append(guess(i % 2, 0, 1, 2, image=path))
     rows = [draw_ranked(Results('classification', CLASSES, records[:n])) for n in (1, 4, 5)]
     assert [len(picture) // len(rows[0]) for picture in rows] == [1, 1, 2]
+    # A narrow one leaves room for its title.
+    narrow = draw_ranked(Results('classification', CLASSES, records[1:2]))
+    assert narrow.shape[1] >= 290
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
 from mmvmamba.visualization.panels import HEADER, TRACK, draw_classes, draw_legend, side_by_side
-from mmvmamba.visualization.predictions import EDGE, draw_instances, draw_regions
+from mmvmamba.visualization.predictions import EDGE, _share, draw_instances, draw_regions
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 MASK = np.zeros((1, 40, 60), bool)
@@ -78,6 +78,13 @@ def test_the_legend_has_the_colours_of_the_picture_and_its_shares():
     assert not np.array_equal(
         draw_regions(GREY, half, ('grass', 'sky'), COLOURS, 4)[:20, 240:], picture[:20, 240:]
     )
+
+
+@pytest.mark.parametrize(
+    ('part', 'text'), [(0.25, '25.0 %'), (0.0006, '0.1 %'), (0.0004, '< 0.1 %')]
+)
+def test_a_share_is_never_said_to_be_nothing(part, text):
+    assert _share(part) == text
 
 
 def test_a_coloured_image_does_not_change_the_hue_of_a_region():
