@@ -153,6 +153,8 @@ def run(cfg: Config, package: str, family: str) -> None:
     if all(grad is None for grad in grads):
         raise ValueError('nothing of the backbone gets a gradient')
     built.eval()
+    # mmcv's masked convolution takes one image at a time.
+    batch = {key: values[:1] for key, values in batch.items()}
     with torch.no_grad():
         built(**built.data_preprocessor(batch, False), mode='predict')
 
