@@ -7,19 +7,16 @@ from typing import ClassVar
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.inputs import IMAGES
 
-from .found import VALIDATION, FoundData, Settings, first_folder, incomplete
+from .found import HEAD, VALIDATION, FoundData, Settings, first_folder, incomplete
 from .source import first_weights
 
 __all__ = ['LOOKED_FOR', 'ClassFolders', 'find']
 
 LOOKED_FOR = 'DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, the same classes in both'
 
-CONFIG = """# Fine-tuning {model} on the {train} training and {val} validation images of {root}.
-# Written by mmvmamba train --data; repeat or change it: mmvmamba train {path}
-_base_ = {base!r}
-
-data_root = {root!r}
-num_classes = {num_classes}
+CONFIG = (
+    HEAD
+    + """num_classes = {num_classes}
 batch_size = {batch_size}
 epochs = {epochs}
 
@@ -51,6 +48,7 @@ param_scheduler = [
 train_cfg = dict(max_epochs=epochs)
 auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
 """
+)
 
 
 @dataclass(frozen=True)

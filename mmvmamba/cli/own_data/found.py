@@ -13,8 +13,23 @@ from mmvmamba.apis.catalogue import CatalogueEntry
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cpus import usable_cpus
 
-__all__ = ['VALIDATION', 'FoundData', 'Settings', 'first_file', 'first_folder', 'incomplete']
+__all__ = [
+    'HEAD',
+    'VALIDATION',
+    'FoundData',
+    'Settings',
+    'first_file',
+    'first_folder',
+    'incomplete',
+]
 
+# How the text of every config begins.
+HEAD = """# Fine-tuning {model} on the {train} training and {val} validation images of {root}.
+# Written by mmvmamba train --data; repeat or change it: mmvmamba train {path}
+_base_ = {base!r}
+
+data_root = {root!r}
+"""
 VALIDATION = ('val', 'valid', 'validation')
 
 

@@ -16,7 +16,7 @@ from mmvmamba.cli.inputs import IMAGES
 from mmvmamba.datasets.image_files import DECODE_ERRORS
 from mmvmamba.datasets.label_maps import labels_in
 
-from .found import VALIDATION, FoundData, Settings, first_folder, incomplete
+from .found import HEAD, VALIDATION, FoundData, Settings, first_folder, incomplete
 from .source import model_changes, source
 
 __all__ = ['LOOKED_FOR', 'MaskFolders', 'find']
@@ -33,12 +33,9 @@ NAMES = 'classes.txt'
 HELD_OUT = 5
 IGNORED = 255
 
-CONFIG = """# Fine-tuning {model} on the {train} training and {val} validation images of {root}.
-# Written by mmvmamba train --data; repeat or change it: mmvmamba train {path}
-_base_ = {base!r}
-
-data_root = {root!r}
-classes = {classes!r}
+CONFIG = (
+    HEAD
+    + """classes = {classes!r}
 num_classes = len(classes)
 batch_size = {batch_size}
 epochs = {epochs}
@@ -85,6 +82,7 @@ train_cfg = dict(max_iters=steps, val_interval=max(1, steps // 10))
 auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max(1, steps // 10)))
 """
+)
 # Norms of a batch need two images.
 BATCH_SIZES = (2, 4)
 

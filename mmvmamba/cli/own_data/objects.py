@@ -5,17 +5,14 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
-from .found import FoundData, Settings
+from .found import HEAD, FoundData, Settings
 from .source import model_changes, source
 
 __all__ = ['ObjectFiles', 'Split', 'annotated_classes', 'has_masks']
 
-CONFIG = """# Fine-tuning {model} on the {train} training and {val} validation images of {root}.
-# Written by mmvmamba train --data; repeat or change it: mmvmamba train {path}
-_base_ = {base!r}
-
-data_root = {root!r}
-classes = {classes!r}
+CONFIG = (
+    HEAD
+    + """classes = {classes!r}
 num_classes = len(classes)
 batch_size = {batch_size}
 epochs = {epochs}
@@ -66,6 +63,7 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=True, interval=1, save_best='coco/bbox_mAP', rule='greater'),
 )
 """
+)
 BATCH_SIZE = 2
 
 
