@@ -104,7 +104,7 @@ class TwoStageDetector(WholeDetector):
 
     decisions = ('proposals', 'class_scores', 'deltas', 'boxes', 'scores', 'labels')
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__(model)
         settings = model.roi_head.test_cfg
         self.facts = dict(score_threshold=settings.score_thr)
@@ -123,7 +123,7 @@ class TwoStageDetector(WholeDetector):
         made['proposals'] = torch.stack(proposals)
         made['class_scores'], made['deltas'] = self._classify(features, given['proposals'])
         regions = (given[name] for name in ('proposals', 'class_scores', 'deltas'))
-        rows = [self._objects(*region, shape) for region in zip(*regions, strict=True)]
+        rows = [self._objects(*each[:3], shape=shape) for each in zip(*regions, strict=True)]
         made.update(zip(('boxes', 'scores', 'labels'), _stack(rows), strict=True))
         if 'masks' in self.names:
             made['masks'] = self._masks(features, given['boxes'], given['labels'])
