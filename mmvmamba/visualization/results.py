@@ -118,7 +118,7 @@ def draw_judged(
     boxes = torch.tensor([box[1:5] for box, _ in drawn]).view(-1, 4) * (HEIGHT / len(image))
     # Each box has a name and a colour of its own.
     instances = InstanceData(bboxes=boxes, labels=torch.arange(len(drawn)))
-    names = [_with_score(classes[box[0]], box[5:]) for box, _ in drawn]
+    names = [_with_score(classes[int(box[0])], box[5:]) for box, _ in drawn]
     return draw_instances(_fit(image), instances, names, [colour for _, colour in drawn])
 
 
