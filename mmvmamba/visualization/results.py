@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
 from mmengine.structures import InstanceData
 
 from .charts import new_figure, save
@@ -85,7 +86,7 @@ def _draw_mistakes(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None
     axes.barh(range(len(pairs)), counts, color='#c8553d', height=0.65)
     axes.set_yticks(range(len(pairs)), texts, fontsize=8)
     axes.set_ylim(BARS - 0.4, -0.6)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(False, axis='y')
     axes.set_xlabel('images')
 
