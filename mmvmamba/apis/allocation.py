@@ -49,7 +49,8 @@ class AllocationCount(TorchDispatchMode):
                 self.alive[before] -= size
             else:
                 size = storage.nbytes()
-                weakref.finalize(storage, self._free, address).atexit = False
+                end = weakref.finalize(storage, self._free, address)
+                end.atexit = False  # type: ignore[misc]  # typeshed takes the property for a slot
             self._known[address] = kind, size
             self.alive[kind] += size
             self.largest[kind] = max(self.largest[kind], self.alive[kind])

@@ -248,19 +248,20 @@ def draw_index(path: str | Path, speeds: dict[str, float] | None = None) -> int:
     Raises:
         ValueError: None of the speeds is that of a model with a published figure.
     """
-    rows = [row for row in MODEL_TABLE.values() if row.top1 is not None]
+    published = {row.name: row.top1 for row in MODEL_TABLE.values() if row.top1 is not None}
+    rows = [row for row in MODEL_TABLE.values() if row.name in published]
     rows = [row for row in rows if speeds is None or row.name in speeds]
     if not rows:
         raise ValueError('no speed is that of a classifier with a published accuracy')
     figure, (axes,) = new_figure(1, 10.4, 7.4)
-    points = []
+    points: list[tuple[str, float, float, Any]] = []
     for family in dict.fromkeys(row.family for row in rows):
         members = [row for row in rows if row.family == family]
         xs = [row.params / 1e6 if speeds is None else speeds[row.name] for row in members]
-        drawn = axes.scatter(xs, [row.top1 for row in members], label=family, s=30)
+        drawn = axes.scatter(xs, [published[row.name] for row in members], label=family, s=30)
         colour = drawn.get_facecolor()[0]
         points += [
-            (row.name.removeprefix(f'{family}_'), x, row.top1, colour)
+            (row.name.removeprefix(f'{family}_'), x, published[row.name], colour)
             for row, x in zip(members, xs, strict=True)
         ]
     axes.set_xscale('log')

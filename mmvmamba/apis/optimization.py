@@ -83,7 +83,8 @@ def _has_bfloat16() -> bool:
 def _fold_norms(module: nn.Module) -> None:
     """Folds each BatchNorm that directly follows a convolution into it."""
     for conv_name, norm_name in _conv_norm_pairs(module):
-        conv, norm = (getattr(module, name, None) for name in (conv_name, norm_name))
+        conv: Any = getattr(module, conv_name, None)
+        norm: Any = getattr(module, norm_name, None)
         # A subclass may make another weight of its own, by which the norm would be lost.
         is_followed = type(conv) is nn.Conv2d and isinstance(norm, _BatchNorm)
         if is_followed and norm.running_mean is not None:
@@ -103,6 +104,7 @@ def _conv_norm_pairs(module: Any) -> Iterator[tuple[str, str]]:
 
 def _pack(module: nn.Module, dtype: torch.dtype) -> None:
     """Puts packed layers in the places of plain ones, below a module."""
+    child: Any
     for name, child in module.named_children():
         if hasattr(child, 'packed_form') and _can_pack_all(child):
             setattr(module, name, child.packed_form(dtype).eval())

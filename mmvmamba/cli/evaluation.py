@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import os
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -261,7 +262,7 @@ def set_show_dir(
         limit: How many pictures at most; default: all.
         opacity: Of the colours of a segmentation, 0 to 1; default: the hook's.
     """
-    hook = dict(type='mmvmamba.PredictionPicturesHook', out_dir=folder, limit=limit)
+    hook: dict[str, Any] = dict(type='mmvmamba.PredictionPicturesHook', out_dir=folder, limit=limit)
     if opacity is not None:
         hook['opacity'] = opacity
     hooks = [*(cfg.get('custom_hooks') or []), hook]

@@ -61,7 +61,7 @@ def predict_video(predictor: Predictor, path: str, out_file: str | None) -> dict
     total = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
     writer = None if out_file is None else _Writer(out_file, rate)
     records = []
-    with progress_bar(total, 'frame', path.name) as bar:
+    with progress_bar(total, 'frame', Path(path).name) as bar:
         for frame in _frames(video, path):
             record, picture = predictor(frame)
             records.append(record)

@@ -171,12 +171,12 @@ def shrink(data: bytes | memoryview, max_size: int) -> bytes | None:
         if min(image.size) <= max_size:
             return None
         scale = max_size / min(image.size)
-        size = tuple(max(1, round(edge * scale)) for edge in image.size)
+        width, height = (max(1, round(edge * scale)) for edge in image.size)
         info, image_format = image.info, image.format
-        if image.mode == 'P':
-            # A palette cannot be interpolated.
-            image = image.convert('RGBA' if 'transparency' in info else 'RGB')
-        smaller = image.resize(size, Image.Resampling.LANCZOS)
+        # A palette cannot be interpolated.
+        rich = 'RGBA' if 'transparency' in info else 'RGB'
+        whole = image.convert(rich) if image.mode == 'P' else image
+        smaller = whole.resize((width, height), Image.Resampling.LANCZOS)
     if image_format == 'GIF':
         image_format = 'PNG'
     options = {name: info[name] for name in ('exif', 'icc_profile') if info.get(name)}

@@ -1,6 +1,7 @@
 """What is wrong with the masks of semantic segmentation, in training and in checks alike."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ def depth_problem(data: bytes) -> str:
     with open_header(data) as image:
         if image.mode in ('1', 'L', 'P') or len(image.getbands()) > 1:
             return ''
-        low, high = image.getextrema()
+        extrema: Any = image.getextrema()
+    low, high = extrema
     wrong = high if high > LARGEST_LABEL else low
     return '' if 0 <= wrong <= LARGEST_LABEL else f'labels must be 0 to 255, got {wrong:g}'
 

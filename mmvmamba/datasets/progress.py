@@ -14,6 +14,8 @@ PLAIN = '{desc}{n_fmt} of {total_fmt} {unit}, {elapsed} gone, {remaining} left'
 class _Lines(tqdm):
     """Writes lines that end, which are neither drawn over nor redrawn."""
 
+    disable: bool
+
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         self.fp.write(f'{msg or self}\n')
         self.fp.flush()

@@ -123,7 +123,10 @@ class TwoStageDetector(WholeDetector):
         made['proposals'] = torch.stack(proposals)
         made['class_scores'], made['deltas'] = self._classify(features, given['proposals'])
         regions = (given[name] for name in ('proposals', 'class_scores', 'deltas'))
-        rows = [self._objects(*each[:3], shape=shape) for each in zip(*regions, strict=True)]
+        rows = [
+            self._objects(proposal, logits, deltas, shape)
+            for proposal, logits, deltas in zip(*regions, strict=True)
+        ]
         made.update(zip(('boxes', 'scores', 'labels'), _stack(rows), strict=True))
         if 'masks' in self.names:
             made['masks'] = self._masks(features, given['boxes'], given['labels'])

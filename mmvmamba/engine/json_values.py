@@ -51,7 +51,7 @@ def from_json(value: Any) -> Any:
 
 
 def _array(array: np.ndarray) -> list:
-    data = base64.b64encode(np.ascontiguousarray(array)).decode()
+    data = base64.b64encode(array.tobytes()).decode()
     return [array.dtype.str, list(array.shape), data]
 
 

@@ -115,12 +115,11 @@ class PackedConv2d(_Packed, nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
-        nn.Conv2d.__init__(
-            self,
-            *(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding),
-            *(conv.dilation, conv.groups, conv.bias is not None),
-            device='meta',
-        )
+        form: Any = dict(
+            kernel_size=conv.kernel_size, stride=conv.stride, padding=conv.padding,
+            dilation=conv.dilation, groups=conv.groups, bias=conv.bias is not None,
+        )  # fmt: skip
+        nn.Conv2d.__init__(self, conv.in_channels, conv.out_channels, device='meta', **form)
         weight = self._keep(conv, dtype)
         self.plain_weight = weight.contiguous(memory_format=torch.channels_last)
         self.geometry: Any = (self.padding, self.stride, self.dilation, self.groups)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ def save(figure: Figure, path: str | Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def name_points(axes: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
+def name_points(axes: Axes, points: Sequence[tuple[str, float, float, Any]]) -> None:
     """Writes names beside points so that none lies on another, or on a point.
 
     Args:

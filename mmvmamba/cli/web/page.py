@@ -50,7 +50,7 @@ def build_page(models: Models, examples: list[str], model: str, weights: str) ->
             )  # fmt: skip
             file = gr.Textbox(weights, label='weights: a file, or nothing', elem_id='weights')
         image = gr.Image(type='filepath', label='image', sources=['upload'], elem_id='upload')
-        image.preprocess = _path
+        image.preprocess = _path  # type: ignore[method-assign]  # Gradio has no other place for it
         gr.Examples(examples, image, label='examples')
         inputs = [choice, file, image]
         with gr.Tab('Classify'):

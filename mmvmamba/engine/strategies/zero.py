@@ -78,7 +78,7 @@ class ZeroOptimWrapper(OptimWrapper):
         from deepspeed.utils import safe_get_full_optimizer_state
 
         # Before the first step there is none.
-        flat = next(iter(self.optimizer.state.values()), {})
+        flat: dict[str, Any] = next(iter(self.optimizer.state.values()), {})
         moments = [key for key in flat if key != 'step']
         state = {}
         for index, parameter in enumerate(self._parameters if flat else ()):
