@@ -81,6 +81,12 @@ def test_a_file_gives_the_numbers_of_the_model(name, classifier, tmp_path):
 def test_every_family_in_every_format(family, name, tmp_path):
     need(name)
     path = tmp_path / f'model{FORMATS[name].suffix}'
+    if (family, name) == ('MambaVision', 'openvino'):
+        # OpenVINO 2026.4 computes the last stage of so small a network wrongly: docs/deployment.md.
+        with pytest.raises(ValueError, match='relative error is'):
+            export(build(family), path, name, 64)
+        assert not path.exists()
+        return
     assert export(build(family), path, name, 64).error <= 1e-4
 
 
