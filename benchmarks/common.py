@@ -198,7 +198,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) ->
 
 def write_report(facts: str, table: str, out: Path | None) -> None:
     """Prints, or writes to a file, a sentence of facts, the command and the table."""
-    text = '\n'.join([facts, '', '```', command_line(), '```', '', table, ''])
+    text = '\n'.join([facts, '', '```bash', command_line(), '```', '', table, ''])
     if out:
         out.write_text(text)
     else:

@@ -8,7 +8,7 @@ __all__ = ['progress_bar']
 
 # A file is not filled with more than a line in so many seconds.
 SECONDS = 30
-PLAIN = '{desc}{n_fmt} of {total_fmt} {unit}, {elapsed} gone, {remaining} left'
+PLAIN = '{desc}{n_fmt} of {total_fmt} {unit}, {elapsed} elapsed, {remaining} left'
 
 
 class _Lines(tqdm):

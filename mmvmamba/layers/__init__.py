@@ -18,6 +18,7 @@ from .position_embedding import (
 from .read_linear import ReadLinear
 from .rotation import rotate_pairs
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank, state_matrix
+from .tokens import map_to_tokens, settled, tokens_to_map
 
 __all__ = [
     'CLASS_TOKENS',
@@ -39,10 +40,13 @@ __all__ = [
     'initial_A_log',
     'insert_tokens',
     'layer_scale_parameter',
+    'map_to_tokens',
     'remove_tokens',
     'resize_position_embedding',
     'resize_position_grid',
     'resolve_dt_rank',
     'rotate_pairs',
+    'settled',
     'state_matrix',
+    'tokens_to_map',
 ]

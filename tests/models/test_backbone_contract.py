@@ -214,6 +214,17 @@ def test_every_parameter_gets_a_gradient(name):
         assert parameter.grad.any(), f'gradient of {parameter_name} is zero'
 
 
+@each_backbone
+def test_one_image_gets_the_gradient_that_it_gets_among_others(name):
+    backbone = load_filled(build(name)).eval()
+    gradients = []
+    for images in (image(64, 96, batch=1), image(64, 96, batch=1).expand(2, -1, -1, -1)):
+        images = images.clone().requires_grad_()
+        sum((level[:1] ** 3).mean() for level in backbone(images)).backward()
+        gradients.append(images.grad[:1])
+    assert_close(*gradients, 'gradient of the image', 1e-4)
+
+
 # How often a value is dropped on the way of an image: after the position embedding, after the
 # projection of an attention and twice in an MLP.
 DROPOUTS = {

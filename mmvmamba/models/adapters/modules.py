@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import build_norm2d, drop_path
+from mmvmamba.layers import build_norm2d, drop_path, map_to_tokens, settled
 from mmvmamba.ops.ms_deform_attn import ms_deform_attn
 from mmvmamba.ops.tables import table_of
 
@@ -293,13 +293,12 @@ class SpatialPrior(nn.Module):
         self.fc4 = nn.Conv2d(4 * width, embed_dims, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        c1 = self.stem(x)
-        c2 = self.conv2(c1)
-        c3 = self.conv3(c2)
-        c4 = self.conv4(c3)
+        c1 = settled(self.stem(x))
+        c2 = settled(self.conv2(c1))
+        c3 = settled(self.conv3(c2))
+        c4 = settled(self.conv4(c3))
         tokens = (
-            fc(c).flatten(2).transpose(1, 2)
-            for fc, c in ((self.fc2, c2), (self.fc3, c3), (self.fc4, c4))
+            map_to_tokens(fc(c)) for fc, c in ((self.fc2, c2), (self.fc3, c3), (self.fc4, c4))
         )
         return self.fc1(c1), *tokens
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import build_norm2d
+from mmvmamba.layers import build_norm2d, settled
 from mmvmamba.models.backbones.base import BaseBackbone
 
 from .modules import (
@@ -192,7 +192,8 @@ class PyramidAdapter(BaseBackbone):
                 level + _rescaled(stride16, scale)
                 for level, scale in zip(maps, (4, 2, 1, 0.5), strict=True)
             ]
-        return tuple(getattr(self, f'ad_norm{i}')(level) for i, level in enumerate(maps, start=1))
+        norms = (getattr(self, f'ad_norm{i}') for i in range(1, 5))
+        return tuple(norm(settled(level)) for norm, level in zip(norms, maps, strict=True))
 
 
 def pad_to_divisor(image: Tensor) -> Tensor:

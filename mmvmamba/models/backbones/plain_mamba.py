@@ -19,9 +19,11 @@ from mmvmamba.layers import (
     init_dt_proj_,
     initial_A_log,
     layer_scale_parameter,
+    map_to_tokens,
     resize_position_grid,
     resolve_dt_rank,
     state_matrix,
+    tokens_to_map,
 )
 from mmvmamba.layers.aligned_projection import project_parts
 from mmvmamba.layers.evaluation import (
@@ -84,7 +86,7 @@ class PlainMambaStem(nn.Module):
         # trained so.
         pad_bottom, pad_right = (-x.shape[2]) % self.half_patch, (-x.shape[3]) % self.half_patch
         x = convolve(self.projection, F.pad(x, (0, pad_right, 0, pad_bottom)))
-        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
+        return map_to_tokens(x), (x.shape[2], x.shape[3])
 
 
 class PlainMambaMixer(nn.Module):
@@ -195,7 +197,7 @@ class PlainMambaBlock(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = x + self.drop_path(self.mamba(self.norm(x), grid))
         if self.dw is not None:
-            x = convolve_all(self.dw, tokens_to_map(x, grid)).flatten(2).transpose(1, 2)
+            x = map_to_tokens(convolve_all(self.dw, tokens_to_map(x, grid)))
         return x
 
     def evaluate(
@@ -206,8 +208,7 @@ class PlainMambaBlock(nn.Module):
         branch = self.mamba(normed, grid)
         if self.dw is None:
             return x, branch
-        x = convolve_all(self.dw, tokens_to_map(x + branch, grid))
-        return x.flatten(2).transpose(1, 2), None
+        return map_to_tokens(convolve_all(self.dw, tokens_to_map(x + branch, grid))), None
 
 
 @MODELS.register_module()
@@ -372,8 +373,3 @@ def evaluates(block: nn.Module) -> bool:
         and is_plain(block, PlainMambaBlock)
         and is_plain(block.norm, nn.LayerNorm)
     )
-
-
-def tokens_to_map(x: Tensor, grid: Grid) -> Tensor:
-    """(N, L, C) to (N, C, h, w)."""
-    return x.transpose(1, 2).unflatten(2, grid)
