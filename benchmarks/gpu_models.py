@@ -41,7 +41,7 @@ class Case(NamedTuple):
 FAMILIES = ('mambavision_t', 'mambaout_tiny', 'vim_tiny', 'plain_mamba_l1', 'vmamba_tiny_s1l8')
 VISION = ('mambavision_t', 'mambavision_s', 'mambavision_b', 'mambavision_l', 'mambavision_l2')
 SIDES = (224, 512, 800, 1024, 1248)
-# Images per second on an A100 at batch 128 in NVIDIA's paper, for comparison.
+# Images per second on an A100 at batch 128, as NVIDIA publishes them.
 PUBLISHED = {
     'mambavision_t': 6298, 'mambavision_s': 4700, 'mambavision_b': 3670, 'mambavision_l': 2190,
     'mambavision_l2': 1021,
