@@ -127,7 +127,7 @@ SPLITS = dict(train='images/train', val='images/val')
         (SPLITS, 'has no list of names'),
         (dict(SPLITS, names={0: 'cat', 2: 'dog'}), r'numbered from 0, got \[0, 2\]'),
         (dict(SPLITS, names=['cat', 'cat']), 'names must differ'),
-        (dict(SPLITS, train='gone', names=CLASSES), 'there is no elapsed, tried'),
+        (dict(SPLITS, train='gone', names=CLASSES), 'there is no gone, tried'),
         (dict(SPLITS, val='labels/val', names=CLASSES), r"no images in \['labels/val'\]"),
     ],
 )
