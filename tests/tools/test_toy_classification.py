@@ -52,7 +52,10 @@ def databases(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('family', ['plain_mamba', 'vim', 'mambavision', 'spatial_mamba'])
+FULL = [pytest.param(name, marks=pytest.mark.full) for name in ('plain_mamba', 'vim')]
+
+
+@pytest.mark.parametrize('family', [*FULL, 'mambavision', 'spatial_mamba'])
 def test_a_toy_classifier_learns(family, databases, tmp_path):
     config = f'configs/toy/cls_{family}.py'
     arguments = ('--work-dir', str(tmp_path), *data_options(databases))

@@ -39,7 +39,10 @@ def run(tool, family, data, work_dir, *arguments):
     return done.stdout
 
 
-@pytest.fixture(scope='module', params=['plain_mamba', 'vim', 'vmamba'])
+@pytest.fixture(
+    scope='module',
+    params=['plain_mamba', pytest.param('vim', marks=pytest.mark.full), 'vmamba'],
+)
 def trained(request, data, tmp_path_factory):
     """The family, and the checkpoint of its training."""
     work_dir = tmp_path_factory.mktemp(request.param)
