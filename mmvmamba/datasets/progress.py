@@ -41,22 +41,9 @@ def progress_bar(
         shown: Whether to show anything.
         initial: How many are done already.
     """
+    what = dict(total=total, unit=unit, desc=f'{name}: ' if name else None, initial=initial)
     if sys.stderr.isatty():
-        return tqdm(
-            total=total,
-            unit=unit,
-            desc=f'{name}: ' if name else None,
-            disable=not shown,
-            initial=initial,
-        )
-    return _Lines(
-        total=total,
-        unit=unit,
-        desc=f'{name}: ' if name else None,
-        disable=not shown,
-        initial=initial,
-        mininterval=SECONDS,
-        # Only the time counts, not how fast it went at first.
-        miniters=1,
-        bar_format=PLAIN,
-    )
+        return tqdm(**what, disable=not shown)
+    # Only the time counts, not how fast it went at first.
+    rhythm = dict(mininterval=SECONDS, miniters=1)
+    return _Lines(**what, **rhythm, disable=not shown, bar_format=PLAIN)

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
+from .tokens import tokens_to_map
+
 __all__ = [
     'CLASS_TOKENS',
     'RESIZE_RULES',
@@ -98,7 +100,7 @@ def resize_position_grid(
         )
     if tuple(old_grid) == tuple(new_grid):
         return table
-    maps = table.transpose(1, 2).unflatten(2, old_grid)
+    maps = tokens_to_map(table, old_grid)
     # Half precision would round the weights of the interpolation.
     maps = maps.to(torch.promote_types(table.dtype, torch.float32))
     maps = F.interpolate(maps, size=tuple(new_grid), mode='bicubic', align_corners=False)

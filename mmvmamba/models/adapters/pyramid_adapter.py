@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import build_norm2d, settled
+from mmvmamba.layers import build_norm2d, settled, tokens_to_map
 from mmvmamba.models.backbones.base import BaseBackbone
 
 from .modules import (
@@ -187,7 +187,7 @@ class PyramidAdapter(BaseBackbone):
         c2, c3, c4 = split_pyramid(c, geometry.grids)
         maps = [self.up(c2) + c1, c2, c3, c4]
         if self.add_vit_feature:
-            stride16 = x.transpose(1, 2).unflatten(2, geometry.grid)
+            stride16 = tokens_to_map(x, geometry.grid)
             maps = [
                 level + _rescaled(stride16, scale)
                 for level, scale in zip(maps, (4, 2, 1, 0.5), strict=True)

@@ -24,6 +24,7 @@ from mmvmamba.layers import (
     remove_tokens,
     resize_position_embedding,
     rotate_pairs,
+    tokens_to_map,
 )
 from mmvmamba.layers.evaluation import add_and_norm, autocast_dtype, convolve_all, fuses, is_plain
 from mmvmamba.ops.scan_order import reversed_order
@@ -332,7 +333,7 @@ class VisionMamba(BaseBackbone):
         patches = remove_tokens(x, places)
         if self.out_type == 'avg_featmap':
             return patches.mean(1)
-        return patches.transpose(1, 2).unflatten(2, grid)
+        return tokens_to_map(patches, grid)
 
     def freezable_stages(self) -> Sequence[Sequence[nn.Module | nn.Parameter]]:
         tokens = [getattr(self, name) for name in TOKEN_NAMES[self.class_token]]

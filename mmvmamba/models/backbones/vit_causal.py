@@ -16,6 +16,7 @@ from mmvmamba.layers import (
     drop_path_rates,
     fit_position_table,
     resize_position_grid,
+    tokens_to_map,
 )
 from mmvmamba.registry import MODELS
 
@@ -267,7 +268,7 @@ class VisionTransformerCausal(BaseBackbone):
     def _output(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         patches, token = self.split_tokens(tokens)
         if self.out_type == 'featmap':
-            return patches.transpose(1, 2).unflatten(2, grid)
+            return tokens_to_map(patches, grid)
         if self.out_type == 'cls_token':
             assert token is not None, 'see _check_choices'
             return token[:, 0]

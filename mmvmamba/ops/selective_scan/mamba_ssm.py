@@ -95,7 +95,7 @@ def backward_by(
     """A backend's backward pass by a function like the package's."""
     if grad_last_state is not None and grad_last_state.any():
         raise RuntimeError(
-            'selective scan backend mamba_ssm has no gradient of the last state; '
+            "mamba_ssm's kernel has no gradient of the last state; "
             "use backend='triton' or backend='torch'"
         )
     named = args._asdict()
