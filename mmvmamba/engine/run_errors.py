@@ -3,10 +3,14 @@
 import contextlib
 import errno
 import re
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_sharer
 from pathlib import Path
+
+from torch.utils.data._utils import signal_handling
 
 from .checkpoint_files import latest_checkpoint
 
@@ -37,7 +41,19 @@ def run_errors(work_dir: str) -> Iterator[None]:
         sentence = next(filter(None, map(_explain, _chain(error))), None)
         if sentence is None:
             raise
+        _hear_no_more_of_workers()
         raise RunError(sentence) from error
+
+
+def _hear_no_more_of_workers() -> None:
+    """Lets no news of a dead worker interrupt what follows the end of a run.
+
+    The news is a signal, for which torch raises amid any line, again and again. Its next data
+    loader sets its handler anew.
+    """
+    if hasattr(signal, 'SIGCHLD') and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal_handling._SIGCHLD_handler_set = False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import signal
 import sys
 from multiprocessing import resource_sharer
 
@@ -11,6 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from mmvmamba.engine import shared_memory
 from mmvmamba.engine.run_errors import RunError, run_errors
@@ -86,6 +88,25 @@ def test_a_worker_may_die_while_the_error_of_another_is_explained(tmp_path):
         raise RuntimeError(dead.format(17))
     sys.setprofile(None)
     assert str(caught.value.__cause__.__context__) == dead.format(17)
+
+
+def test_news_of_a_dead_worker_do_not_interrupt_what_follows_its_error(tmp_path, monkeypatch):
+    dead = 'DataLoader worker (pid 17) is killed by signal: Killed. '
+
+    def interrupt(number, frame):
+        raise RuntimeError(dead)
+
+    monkeypatch.setattr(signal_handling, '_SIGCHLD_handler_set', True)
+    before = signal.signal(signal.SIGCHLD, interrupt)
+    try:
+        with pytest.raises(RunError, match=r'\(process 17\)'), run_errors(str(tmp_path)):
+            raise RuntimeError(dead)
+        signal.raise_signal(signal.SIGCHLD)
+        # A data loader that comes later hears of its workers.
+        signal_handling._set_SIGCHLD_handler()
+        assert callable(signal.getsignal(signal.SIGCHLD))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.mark.parametrize(
