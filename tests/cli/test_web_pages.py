@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmvmamba.apis.bare_models import bare_config, build_bare
-from tests.cli.web_browser import ENTER, Page, open_browser, serve, until
+from tests.cli.web_browser import Page, open_browser, serve, until
 from tests.tools.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def test_detection_its_threshold_and_its_classes(page, image):
     picture, record = page.downloads('detect')
     assert picture.shape[:2] == (450, 600) and len(record['instances']) == found
     name = record['instances'][0]['name']
-    page.find('#filter input').send_keys(name, ENTER)
+    page.choose('filter', name)
     of_class = sum(item['name'] == name for item in record['instances'])
     until(lambda: counts(page) == [of_class, found], 'the objects of one class')
     page.type(slider, 1)

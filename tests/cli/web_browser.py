@@ -111,6 +111,13 @@ class Page:
     def type(self, selector, text):
         self.find(selector).send_keys(MARK_ALL, str(text), ENTER)
 
+    def choose(self, name, option):
+        """Takes one of the options that a list offers."""
+        self.find(f'#{name} input').click()
+        offered = f'#{name} [role=option]'
+        until(lambda: option in [item.text.strip() for item in self.all(offered)], option)
+        next(item for item in self.all(offered) if item.text.strip() == option).click()
+
     def click(self, name):
         self.browser.execute_script('arguments[0].click()', self.find(f'button#{name}'))
 

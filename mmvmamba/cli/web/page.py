@@ -136,8 +136,15 @@ def _detect(models: Models, inputs: list) -> None:
 
     shown = [picture, files, count]
     button.click(run, [*inputs, threshold], [state, names, *shown])
-    for control in (threshold.release, threshold.change, names.input):
-        control(draw, [state, threshold, names], shown, show_progress='hidden')
+    # As one event, so that no picture of earlier settings arrives after that of the last ones.
+    gr.on(
+        [threshold.release, threshold.change, names.input],
+        draw,
+        [state, threshold, names],
+        shown,
+        show_progress='hidden',
+        trigger_mode='always_last',
+    )
 
 
 def _segment(models: Models, inputs: list) -> None:
