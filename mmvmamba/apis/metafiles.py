@@ -5,8 +5,6 @@ from pathlib import Path
 
 import yaml
 
-import mmvmamba
-
 __all__ = ['config_root', 'read_collections', 'read_metafile']
 
 # The metafile of this folder has the collections of all.
@@ -15,7 +13,7 @@ CLASSIFIERS = 'cls'
 
 def config_root() -> Path:
     """The folder of the shipped configs."""
-    package = Path(mmvmamba.__file__).parent
+    package = Path(__file__).parents[1]
     # Beside the package in a checkout, inside it when installed.
     beside = package.parent / 'configs'
     return beside if (beside / 'det').is_dir() else package / '.mim' / 'configs'
