@@ -192,7 +192,7 @@ def test_channels_last_memory_is_the_same():
 def test_torchvision_serves_where_numba_is_absent(monkeypatch):
     from mmvmamba.ops.roi_align import numba
 
-    monkeypatch.setattr(numba, '_has_numba', lambda: False)
+    monkeypatch.setattr(numba, 'has_numba', lambda: False)
     maps, rois = make_inputs()
     expected = torchvision.ops.roi_align(maps, rois, 3, 0.5, 2, True)
     assert torch.equal(roi_align(maps, rois, 3, 0.5, 2, 'avg', True), expected)

@@ -15,6 +15,7 @@ from mmvmamba.ops.ms_deform_attn import (
     ms_deform_attn,
     ms_deform_attn_ref,
 )
+from mmvmamba.ops.ms_deform_attn import numba as numba_backend
 from mmvmamba.ops.ms_deform_attn import torch as torch_backend
 from tests.ops.deform_attn_inputs import (
     CASES,
@@ -31,6 +32,7 @@ from tests.ops.deform_attn_inputs import (
 )
 
 BACKENDS = available_backends('cpu')
+needs_numba = pytest.mark.skipif('numba' not in BACKENDS, reason='numba is not installed')
 CUDA = torch.device('cuda')
 SMALL = CASES['three levels']
 SHAPES = SMALL[-1]
@@ -96,6 +98,29 @@ def test_non_contiguous_inputs(backend):
     assert_same(got, run_with_grads(fast(SHAPES, backend), inputs), tolerance=1e-6)
 
 
+@needs_numba
+def test_threads_change_no_bit():
+    inputs = make_deform_attn_inputs(*CASES['many queries'])
+    shapes, threads = CASES['many queries'][-1], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        want = run_with_grads(fast(shapes, 'numba'), inputs)
+        torch.set_num_threads(3)
+        got = run_with_grads(fast(shapes, 'numba'), inputs)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(got[name], want[name]) for name in want)
+
+
+@needs_numba
+def test_samples_at_no_number_show_in_the_result():
+    inputs = make_deform_attn_inputs(*SMALL)
+    inputs['locations'][0, 3, 1, 2, 0, 1] = float('nan')
+    spoiled = fast(SHAPES, 'numba')(**inputs).unflatten(2, (3, 5)).isnan()
+    assert spoiled[0, 3, 1].all()
+    assert spoiled.sum() == 5
+
+
 @pytest.mark.parametrize('empty', ['batch', 'queries', 'points'])
 def test_nothing_to_sample(empty):
     sizes = dict(zip(('batch', 'queries', 'heads', 'channels', 'points'), SMALL, strict=False))
@@ -117,10 +142,11 @@ def test_operators_are_well_behaved():
     )
 
 
-def test_gradients_of_the_torch_backend():
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_gradients(backend):
     inputs = make_deform_attn_inputs(*CASES['one row'], dtype=torch.float64)
     leaves = [x.requires_grad_() for x in inputs.values()]
-    assert torch.autograd.gradcheck(fast([(1, 9)], 'torch'), leaves)
+    assert torch.autograd.gradcheck(fast([(1, 9)], backend), leaves)
 
 
 def test_compiles_without_a_graph_break():
@@ -166,6 +192,16 @@ class TestChoice:
     def test_auto_prefers_compiled_code(self, ran):
         self.attend()
         assert ran[0] == 'mmcv forward'
+
+    @needs_numba
+    def test_auto_takes_kernels_on_a_cpu(self):
+        assert available_backends('cpu')[0] == 'numba'
+
+    def test_plain_operators_serve_where_numba_is_absent(self, monkeypatch):
+        monkeypatch.setattr(numba_backend, 'has_numba', lambda: False)
+        assert available_backends('cpu') == ['torch']
+        with pytest.raises(RuntimeError, match='install it with: pip install numba'):
+            self.attend(backend='numba')
 
     def test_argument_wins_over_context_over_environment(self, ran, monkeypatch):
         monkeypatch.setenv('MMVMAMBA_DEFORM_ATTN_BACKEND', 'torch')

@@ -8,13 +8,15 @@ from numba import njit
 from .lanes import PART
 from .sources import sources_digest
 
-__all__ = ['inline', 'kernel']
+__all__ = ['inline', 'kernel', 'summing']
 
 # Without counting references to the arguments: the threads would share the counts, and spend half
 # of their time on passing them to each other.
 OPTIONS = dict(error_model='numpy', _nrt=False)
 
 inline = njit(forceinline=True, **OPTIONS)
+# A sum whose terms may be added in any, but a fixed order: only so does it become vector code.
+summing = njit(forceinline=True, fastmath={'reassoc', 'contract'}, **OPTIONS)
 
 
 def kernel(function: FunctionType) -> Any:

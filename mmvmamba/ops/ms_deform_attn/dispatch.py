@@ -26,7 +26,7 @@ __all__ = ['DEFORM_ATTN', 'available_backends', 'deform_attn_backend']
 # A backend's size is that of a head: its channels.
 DEFORM_ATTN = Backends(
     'deformable attention',
-    {'mmcv': 'mmcv', 'triton': 'triton', 'torch': 'torch'},
+    {'mmcv': 'mmcv', 'triton': 'triton', 'numba': 'numba', 'torch': 'torch'},
     package=__package__,
     variable='MMVMAMBA_DEFORM_ATTN_BACKEND',
     logger=logging.getLogger(__name__),
@@ -39,7 +39,7 @@ def deform_attn_backend(name: str) -> AbstractContextManager[None]:
     An argument ``backend=`` of a single call still wins.
 
     Args:
-        name: One of ``'auto', 'mmcv', 'triton', 'torch'``.
+        name: One of ``'auto', 'mmcv', 'triton', 'numba', 'torch'``.
     """
     return DEFORM_ATTN.force(name, 'deform_attn_backend')
 

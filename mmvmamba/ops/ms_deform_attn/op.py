@@ -37,7 +37,7 @@ def ms_deform_attn(
             ``(batch, queries, heads, levels, points, 2)``; samples outside are zero. Half precision
             cannot place them to a fraction of a cell on large maps.
         weights: ``(batch, queries, heads, levels, points)``.
-        backend: ``'auto'``, ``'mmcv'``, ``'triton'`` or ``'torch'``. None: what
+        backend: ``'auto'``, ``'mmcv'``, ``'triton'``, ``'numba'`` or ``'torch'``. None: what
             ``deform_attn_backend`` or ``MMVMAMBA_DEFORM_ATTN_BACKEND`` says, else ``'auto'``.
 
     Returns:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['level_maps', 'ms_deform_attn_ref', 'sample_grids']
+__all__ = ['in_one_dtype', 'level_maps', 'ms_deform_attn_ref', 'sample_grids']
 
 
 def ms_deform_attn_ref(
@@ -52,3 +52,11 @@ def level_maps(value: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]
 def sample_grids(locations: Tensor) -> Tensor:
     """Locations as grid_sample counts, from -1 to 1: ``(N * M, queries, levels, points, 2)``."""
     return (2 * locations - 1).transpose(1, 2).flatten(0, 1)
+
+
+def in_one_dtype(*tensors: Tensor) -> list[Tensor]:
+    """The widest of their dtypes, and at least float32."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return [tensor.to(dtype) for tensor in tensors]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .reference import level_maps, ms_deform_attn_ref, sample_grids
+from .reference import in_one_dtype, level_maps, ms_deform_attn_ref, sample_grids
 
 __all__ = ['backward', 'forward', 'unavailable_reason']
 
@@ -20,7 +20,7 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, channels: int) 
 
 def forward(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     dtype = value.dtype
-    value, locations, weights = _in_one_dtype(value, locations, weights)
+    value, locations, weights = in_one_dtype(value, locations, weights)
     return ms_deform_attn_ref(value, shapes, locations, weights).to(dtype).contiguous()
 
 
@@ -28,7 +28,7 @@ def backward(
     value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor, grad_out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     dtypes = (value.dtype, locations.dtype, weights.dtype)
-    value, locations, weights = _in_one_dtype(value, locations, weights)
+    value, locations, weights = in_one_dtype(value, locations, weights)
     batch, _, heads, channels = value.shape
     # As in the reference, one map and one grid for each image and head, N * M.
     upstream = grad_out.to(value.dtype).unflatten(2, (heads, channels)).permute(0, 2, 3, 1)
@@ -51,11 +51,3 @@ def backward(
     d_weights = d_weights.unflatten(0, (batch, heads)).transpose(1, 2)
     grads = (torch.cat(d_value, dim=1), d_locations, d_weights)
     return tuple(grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True))
-
-
-def _in_one_dtype(*tensors: Tensor) -> list[Tensor]:
-    """The widest of their dtypes, and at least float32."""
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return [tensor.to(dtype) for tensor in tensors]

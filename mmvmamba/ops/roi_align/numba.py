@@ -3,27 +3,21 @@
 Kernels are compiled at the first call and kept on disk.
 """
 
-from functools import lru_cache
-from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmvmamba.ops.cpu.threads import find_kernel_cache, run_on_team
+from mmvmamba.ops.cpu.compiled import has_numba, load_kernels
+from mmvmamba.ops.cpu.threads import run_on_team
 
 __all__ = ['can_run', 'roi_align_backward', 'roi_align_forward']
 
 
-@lru_cache(maxsize=1)
-def _has_numba() -> bool:
-    return find_spec('numba') is not None
-
-
 def can_run(device: torch.device) -> bool:
     """Whether the kernels serve tensors on a device."""
-    return device.type == 'cpu' and _has_numba()
+    return device.type == 'cpu' and has_numba()
 
 
 def roi_align_forward(
@@ -61,18 +55,10 @@ def roi_align_backward(
     return grad_input
 
 
-@lru_cache(maxsize=1)
-def _kernels() -> ModuleType:
-    find_kernel_cache()
-    from . import numba_kernels
-
-    return numba_kernels
-
-
 def _run(
     name: str, maps: Tensor, rois: Tensor, out: Tensor, scale: float, ratio: int, aligned: bool
 ) -> None:
-    kernels = _kernels()
+    kernels = load_kernels(__package__)
     batch, channels, height, width = maps.shape
     if not out.numel() or not maps.numel():
         return
