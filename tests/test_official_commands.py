@@ -27,6 +27,7 @@ PAGE = ROOT / 'docs/official_commands.md'
 ROW = re.compile(r'^\| \w+ \| <code>(.+)</code> \| `(.+)` \|$', re.MULTILINE)
 ROWS = ROW.findall(PAGE.read_text())
 HERE = [here for _, here in ROWS]
+NAMES = [f'row{i + 1}' for i in range(len(ROWS))]
 # What is between a program and its flags: a config, a checkpoint, a number of processes.
 PLACES = dict(dist_train=2, dist_test=3)
 COMMANDS = dict(
@@ -53,12 +54,12 @@ def test_the_page_has_a_row_for_every_command():
     assert len(ROWS) == 13 == PAGE.read_text().count('<code>')
 
 
-@pytest.mark.parametrize(('there', 'here'), ROWS)
+@pytest.mark.parametrize(('there', 'here'), ROWS, ids=NAMES)
 def test_the_flags_are_those_of_the_project(there, here):
     assert flags_of(there) == flags_of(here)
 
 
-@pytest.mark.parametrize('here', HERE)
+@pytest.mark.parametrize('here', HERE, ids=NAMES)
 def test_the_command_is_read(here):
     program, words = words_of(here)
     stem = Path(program).stem
@@ -205,6 +206,6 @@ def test_two_commands_run(here, place):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize('here', HERE)
+@pytest.mark.parametrize('here', HERE, ids=NAMES)
 def test_every_command_runs(here, place):
     check(here, place)

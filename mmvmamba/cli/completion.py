@@ -30,6 +30,9 @@ def completion_script(shell: str) -> str:
 def _offer(parser: argparse.ArgumentParser, models: list[str]) -> None:
     """Tells which values each argument may have."""
     for action in parser._actions:
+        if action.help is not None:
+            # What follows is a list, for help alone.
+            action.help = action.help.partition('\n')[0]
         if isinstance(action, argparse._SubParsersAction):
             for child in dict.fromkeys(action.choices.values()):
                 _offer(child, models)

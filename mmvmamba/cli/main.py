@@ -106,6 +106,16 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
             return f'{line.rstrip()} [options]\n\n'
         return super()._format_usage(usage, actions, groups, prefix)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # A list of choices has a line for each.
+        return text.splitlines() if '\n' in text else super()._split_lines(text, width)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            # argparse forgets by how much the names of commands are indented.
+            self._action_max_length += self._indent_increment
+
 
 def _add_commands(parser: argparse.ArgumentParser, package: str, names: Sequence[str]) -> None:
     commands = parser.add_subparsers(metavar='COMMAND', required=True)

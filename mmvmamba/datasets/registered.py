@@ -13,3 +13,8 @@ if find_spec('mmdet') is not None:
     from .coco import CocoDataset
 
     __all__ += ['CocoDataset']
+
+if find_spec('mmseg') is not None:
+    from .binary_masks import BinaryMaskDataset
+
+    __all__ += ['BinaryMaskDataset']

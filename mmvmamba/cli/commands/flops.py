@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'count parameters and operations; are sequences long?'
+SUMMARY = 'count parameters and operations; judge if sequences are long'
 EXAMPLE = """mmvmamba flops vim_tiny --by-module
   mmvmamba flops mambaout_tiny --token-mixing --shape 800 1280"""
 

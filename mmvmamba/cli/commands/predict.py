@@ -6,7 +6,7 @@ from mmvmamba.cli.arguments import fraction
 
 __all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
 
-SUMMARY = 'classify, detect or segment images, folders of them, and videos'
+SUMMARY = 'classify, detect or segment images, folders and videos'
 EXAMPLE = """mmvmamba predict street.jpg --model l1_maskrcnn_1x
   mmvmamba predict photos 'more/*.png' --model mambaout_femto --json > classes.jsonl
   mmvmamba predict data/val.lmdb --model vim_tiny --results val.jsonl

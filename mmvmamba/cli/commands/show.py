@@ -21,15 +21,15 @@ EXAMPLE = """mmvmamba show decay --model vim_tiny --image street.jpg --place 0.3
   mmvmamba show confusion found.json"""
 KINDS = {
     'scan': 'the paths of the scans over the last map',
-    'field': 'the effective receptive field of the middle of the last map',
+    'field': 'what the middle of the last map depends on',
     'cam': 'where a classifier sees its best class',
-    'features': 'the maps of the stages, in their three main directions',
-    'decay': 'what the state still has of each token as a scan comes to one',
+    'features': 'the maps of the stages, in three colours',
+    'decay': 'what the state has of each token at a place',
     'attention': 'where a token looks in the last attentions',
-    'curves': 'losses and figures of trainings: work dirs, or scalars.json',
-    'index': 'published accuracy over parameters, or over the speeds of a CSV',
+    'curves': 'of trainings: work dirs, or scalars.json',
+    'index': 'published accuracy over parameters, or speeds',
     'browse': 'what the pipeline of a config feeds the model',
-    'confusion': 'which classes a test took for which, and a table of them (a .csv beside it)',
+    'confusion': 'which classes a test took for which',
     'worst': 'the images of a test that went worst',
     'best': 'those that went best',
 }
@@ -39,11 +39,11 @@ MOST_ROWS = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the kind of picture and what it is of."""
-    kinds = '; '.join(f'{name}: {text}' for name, text in KINDS.items())
+    kinds = '\n'.join(['of picture:', *(f'{name:<10} {text}' for name, text in KINDS.items())])
     parser.add_argument('kind', choices=list(KINDS), metavar='KIND', help=kinds)
     parser.add_argument(
         'files', nargs='*', metavar='FILE',
-        help='logs of curves; a CSV for index; what test --out FILE.json wrote for the last three',
+        help='logs of curves; a CSV of speeds; what test --out FILE.json wrote for the last three',
     )  # fmt: skip
     parser.add_argument('--model', help='a name of mmvmamba list, or a config file')
     parser.add_argument('--weights', metavar='W', help='default: none, a model that starts')

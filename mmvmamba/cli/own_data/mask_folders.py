@@ -44,7 +44,7 @@ steps = epochs * {steps_of_epoch}
 model = {changes}
 dataset = dict(
     _delete_=True,
-    type='BaseSegDataset',
+    type={dataset_type!r},{note}
     data_root=data_root,
     metainfo=dict(classes=classes),
     img_suffix={img_suffix!r},
@@ -83,8 +83,24 @@ auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max(1, steps // 10)))
 """
 )
+BINARY_NOTE = f'  # the masks hold 0 and {IGNORED}, and {IGNORED} is the second class'
 # Norms of a batch need two images.
 BATCH_SIZES = (2, 4)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the values of the masks mean.
+
+    Args:
+        classes: Names of the classes.
+        without_zero: Whether 0 means that a pixel has no class.
+        binary: Whether 255 is a class, the second of two.
+    """
+
+    classes: tuple[str, ...]
+    without_zero: bool = False
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,16 +111,22 @@ class MaskFolders(FoundData):
         train_places: Folders of images and of masks for training, from the root.
         val_places: Those for validation.
         suffixes: How the names of images and of masks end.
-        without_zero: Whether a 0 in a mask means that a pixel has no class.
+        labels: What their values mean.
     """
 
     train_places: tuple[str, str]
     val_places: tuple[str, str]
     suffixes: tuple[str, str]
-    without_zero: bool
+    labels: Labels
 
     layout: ClassVar[str] = LAYOUT
     task: ClassVar[str] = 'segmentation'
+
+    def __str__(self) -> str:
+        if not self.labels.binary:
+            return super().__str__()
+        background, foreground = self.classes
+        return f'{super().__str__()}; in the masks 0 is {background}, {IGNORED} {foreground}'
 
     def config(self, settings: Settings) -> str:
         """Fine-tunes a segmentor."""
@@ -123,7 +145,9 @@ class MaskFolders(FoundData):
             val_places=self.val_places,
             img_suffix=self.suffixes[0],
             mask_suffix=self.suffixes[1],
-            without_zero=self.without_zero,
+            without_zero=self.labels.without_zero,
+            dataset_type='mmvmamba.BinaryMaskDataset' if self.labels.binary else 'BaseSegDataset',
+            note=BINARY_NOTE if self.labels.binary else '',
             rate=cfg.optim_wrapper.optimizer.lr,
             base_batch=cfg.auto_scale_lr.base_batch_size,
         )
@@ -153,7 +177,7 @@ def find(root: Path) -> MaskFolders | None:
         raise incomplete(root, LAYOUT, f'{empty} has no images', LOOKED_FOR)
     suffixes = _suffixes(root, places[0], names[0])
     stems = [[name.removesuffix(suffixes[0]) for name in found] for found in names]
-    classes, without_zero = _classes(root, places, stems, suffixes[1])
+    labels = _labels(root, places, stems, suffixes[1])
     files = {}
     if len(places) == 1:
         held_out = stems[0][HELD_OUT - 1 :: HELD_OUT] or stems[0][-1:]
@@ -165,13 +189,13 @@ def find(root: Path) -> MaskFolders | None:
         }
     return MaskFolders(
         root,
-        classes,
+        labels.classes,
         len(stems[0]),
         len(stems[1]),
         train_places=places[0],
         val_places=places[1],
         suffixes=suffixes,
-        without_zero=without_zero,
+        labels=labels,
         files=files,
     )
 
@@ -232,37 +256,54 @@ def _suffixes(root: Path, places: tuple[str, str], names: Sequence[str]) -> tupl
     )
 
 
-def _classes(
+def _labels(
     root: Path, places: list[tuple[str, str]], stems: list[list[str]], suffix: str
-) -> tuple[tuple[str, ...], bool]:
-    """Names of the classes, and whether 0 stands for none.
+) -> Labels:
+    """Finds out what the values of the masks mean.
 
     Raises:
-        UserError: The masks do not fit the names, or are none.
+        UserError: The masks do not fit the names, hold nothing to tell apart, or are none.
     """
-    labels: set[int] = set()
+    values: set[int] = set()
     for (_, folder), found in zip(places, stems, strict=True):
         for stem in found:
-            labels |= _labels(root / folder / f'{stem}{suffix}')
-    counted = labels - {IGNORED}
-    if counted == {0} and IGNORED in labels:
-        raise UserError(
-            f'--data {root}: the masks hold 0 and {IGNORED} alone, and {IGNORED} means "not '
-            'counted"; write them again with 1 in place of it'
-        )
+            values |= _values(root / folder / f'{stem}{suffix}')
     file = root / NAMES
-    if not file.is_file():
-        return tuple(str(label) for label in range(max(counted, default=0) + 1)), False
-    names = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    largest = max(counted, default=0)
+    lines = file.read_text().splitlines() if file.is_file() else []
+    names = tuple(filter(None, map(str.strip, lines)))
+    if len(values) == 1:
+        raise UserError(
+            f'--data {root}: the masks hold {values.pop()} alone: there is nothing to tell apart'
+        )
+    if values == {0, IGNORED}:
+        return Labels(_binary_classes(names, file), binary=True)
+    largest, counted = max(values - {IGNORED}), len(values - {IGNORED})
+    if not names and largest >= 2 * counted:
+        raise UserError(
+            f'--data {root}: the masks hold {counted} values, up to {largest}; if these are the '
+            f'numbers of classes, name all classes, from 0 on, in {NAMES} there, one a line; else '
+            'number them from 0'
+        )
+    if not names:
+        return Labels(tuple(map(str, range(largest + 1))))
     if largest > len(names):
         raise UserError(
             f'{file} names {len(names)} classes, but the masks hold labels up to {largest}'
         )
-    return tuple(names), largest == len(names)
+    return Labels(names, without_zero=largest == len(names))
 
 
-def _labels(path: Path) -> set[int]:
+def _binary_classes(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
+    """Names of the two classes of masks of 0 and 255; a file may name the foreground alone."""
+    if len(names) > 2:
+        raise UserError(
+            f'{file} names {len(names)} classes, but the masks hold 0 and {IGNORED} alone, which '
+            'are two: the background and one more'
+        )
+    return names if len(names) == 2 else ('background', *(names or ('foreground',)))
+
+
+def _values(path: Path) -> set[int]:
     try:
         with Image.open(path) as image:
             mask = np.asarray(image)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from mmvmamba.apis.inside import INSIDE
 from mmvmamba.apis.models import list_models
@@ -19,6 +20,8 @@ __all__ = ['THEME', 'build_page', 'serve']
 
 # No typeface is fetched from elsewhere.
 THEME = gr.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
+# Seconds that a message stays.
+READING_TIME = 30
 INTRO = """# mmvmamba
 Vision-Mamba backbones: classify, detect, segment, and look inside. Without a weights file the
 official one is downloaded where there is one; *Inside* shows a model that is not trained then."""
@@ -77,11 +80,15 @@ def _messages(function: Callable) -> Callable:
         try:
             return function(*args)
         except (UserError, ValueError, OSError, ImportError, KeyError) as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise _message(str(error)) from None
         except RuntimeError as error:
-            raise gr.Error(f'the model broke down: {error}', print_exception=False) from None
+            raise _message(f'the model broke down: {error}') from None
 
     return called
+
+
+def _message(text: str) -> gr.Error:
+    return gr.Error(text, duration=READING_TIME, print_exception=False)
 
 
 def _result(name: str, files: str = 'PNG and JSON') -> tuple[gr.Image, gr.Files]:
@@ -129,22 +136,14 @@ def _detect(models: Models, inputs: list) -> None:
         return drawn, save(drawn, found.record), f'{number} of {total} objects are drawn'
 
     @_messages
-    def run(model: str, weights: str, path: str | None, threshold: float) -> tuple:
+    def run(model: str, weights: str, path: str | None) -> tuple:
         found = models.find('instances', model, weights, path)
-        choice = gr.Dropdown(choices=found.names, value=[])
-        return found, choice, *draw(found, threshold, [])
+        return found, gr.Dropdown(choices=found.names, value=[])
 
     shown = [picture, files, count]
-    button.click(run, [*inputs, threshold], [state, names, *shown])
-    # As one event, so that no picture of earlier settings arrives after that of the last ones.
-    gr.on(
-        [threshold.release, threshold.change, names.input],
-        draw,
-        [state, threshold, names],
-        shown,
-        show_progress='hidden',
-        trigger_mode='always_last',
-    )
+    found = button.click(run, inputs, [state, names], show_progress_on=shown)
+    settings = [threshold.release, threshold.change, names.input]
+    _draw_anew(found, settings, draw, [state, threshold, names], shown)
 
 
 def _segment(models: Models, inputs: list) -> None:
@@ -161,16 +160,32 @@ def _segment(models: Models, inputs: list) -> None:
         return drawn, save(drawn, found.record)
 
     @_messages
-    def run(model: str, weights: str, path: str | None, opacity: float) -> tuple:
-        found = models.find('regions', model, weights, path)
-        return found, *draw(found, opacity)
+    def run(model: str, weights: str, path: str | None) -> Found:
+        return models.find('regions', model, weights, path)
 
     def name(found: Found | None, event: gr.SelectData) -> str:
         return f'**{found.class_at(*event.index) or "beside the image"}**' if found else ''
 
-    button.click(run, [*inputs, opacity], [state, picture, files])
-    opacity.change(draw, [state, opacity], [picture, files], show_progress='hidden')
+    shown = [picture, files]
+    found = button.click(run, inputs, state, show_progress_on=shown)
+    _draw_anew(found, [opacity.change], draw, [state, opacity], shown)
     picture.select(name, state, named)
+
+
+def _draw_anew(
+    found: Dependency, settings: list, draw: Callable, inputs: list, shown: list
+) -> None:
+    """Draws what was found, and again whenever a setting changes.
+
+    It is drawn with the settings as they are then, one drawing after the other: no picture of
+    earlier settings comes after that of the last ones.
+    """
+    event: dict = dict(
+        fn=draw, inputs=inputs, outputs=shown, show_progress='hidden',
+        concurrency_limit=1, concurrency_id=draw.__qualname__,
+    )  # fmt: skip
+    found.success(**event)
+    gr.on(settings, trigger_mode='always_last', **event)
 
 
 def _look_inside(models: Models, inputs: list) -> None:

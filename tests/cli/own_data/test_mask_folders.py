@@ -1,6 +1,7 @@
 """``mmvmamba train --data`` with images and masks."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mmvmamba.cli.configs import load_config
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.main import main, parse_args
 from mmvmamba.cli.own_data import recognise, write_config
+from mmvmamba.datasets.checks.segmentation import check_segmentation
 
 CLASSES = ('sky', 'road', 'tree')
 
@@ -103,6 +105,42 @@ def test_one_name_less_than_labels_means_that_zero_is_no_class(folder):
     assert written(folder).train_dataloader.dataset.reduce_zero_label
 
 
+def change_masks(folder, change):
+    for file in (folder / 'masks').iterdir():
+        Image.fromarray(change(np.asarray(Image.open(file))).astype(np.uint8)).save(file)
+
+
+def black_and_white(folder):
+    change_masks(folder, lambda mask: (mask == 1) * 255)
+
+
+@pytest.mark.parametrize(
+    ('lines', 'classes'),
+    [
+        ('', ('background', 'foreground')),
+        ('crack\n', ('background', 'crack')),
+        ('wall\ncrack\n', ('wall', 'crack')),
+    ],
+)
+def test_masks_of_0_and_255_are_a_background_and_a_foreground(folder, lines, classes):
+    from mmengine.registry import DATASETS, DefaultScope
+
+    marked = np.asarray(Image.open(folder / 'masks/0.png')) == 1
+    black_and_white(folder)
+    (folder / 'classes.txt').write_text(lines)
+    found = recognise(str(folder))
+    assert str(found).endswith(f'; in the masks 0 is {classes[0]}, 255 {classes[1]}')
+    cfg = written(folder)
+    assert 'the masks hold 0 and 255, and 255 is the second class' in Path(cfg.filename).read_text()
+    assert cfg.model.decode_head.num_classes == 2
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert dataset.metainfo['classes'] == classes
+    loaded = dataset.pipeline.transforms[1](dataset.get_data_info(0))['gt_seg_map']
+    assert np.array_equal(loaded, marked)
+    assert not check_segmentation(dataset, num_classes=2)
+
+
 def no_masks(folder):
     shutil.rmtree(folder / 'masks')
     (folder / 'masks').mkdir()
@@ -117,12 +155,6 @@ def no_images(folder):
     (folder / 'images').mkdir()
 
 
-def black_and_white(folder):
-    for file in (folder / 'masks').iterdir():
-        mask = np.asarray(Image.open(file)) % 2 * 255
-        Image.fromarray(mask.astype(np.uint8)).save(file)
-
-
 def in_colour(folder):
     Image.new('RGB', (64, 48)).save(folder / 'masks/3.png')
 
@@ -133,6 +165,19 @@ def torn(folder):
 
 def of_two_kinds(folder):
     (folder / 'images/0.jpg').rename(folder / 'images/0.png')
+
+
+def all_black(folder):
+    change_masks(folder, np.zeros_like)
+
+
+def with_gaps(folder):
+    change_masks(folder, lambda mask: (mask == 1) * 128)
+
+
+def too_many_names_for_two(folder):
+    black_and_white(folder)
+    (folder / 'classes.txt').write_text('\n'.join(CLASSES))
 
 
 def too_few_names(folder):
@@ -151,7 +196,9 @@ def no_validation(folder):
         (no_masks, r'images/0.jpg has no mask; looked for a PNG in masks whose name begins with 0'),
         (one_mask_less, r'mask \S+masks/7.png of the image of this name does not exist'),
         (no_images, 'images and masks, but images has no images; looked for DIR/images'),
-        (black_and_white, 'hold 0 and 255 alone, and 255 means .* write them again with 1'),
+        (all_black, 'the masks hold 0 alone: there is nothing to tell apart'),
+        (with_gaps, 'hold 2 values, up to 128; .* name all classes, from 0 on, in classes.txt'),
+        (too_many_names_for_two, 'names 3 classes, but the masks hold 0 and 255 alone'),
         (in_colour, r'masks/3.png must have one channel, .* got RGB of shape \(48, 64, 3\)'),
         (torn, r'mask \S+masks/3.png cannot be read'),
         (of_two_kinds, 'must all end alike, there are 9 in .jpg, 1 in .png'),
