@@ -18,7 +18,7 @@ from .position_embedding import (
 from .read_linear import ReadLinear
 from .rotation import rotate_pairs
 from .ssm import init_dt_proj_, initial_A_log, resolve_dt_rank, state_matrix
-from .tokens import map_to_tokens, settled, tokens_to_map
+from .tokens import laid_out, map_to_tokens, settled, tokens_to_map
 
 __all__ = [
     'CLASS_TOKENS',
@@ -39,6 +39,7 @@ __all__ = [
     'init_dt_proj_',
     'initial_A_log',
     'insert_tokens',
+    'laid_out',
     'layer_scale_parameter',
     'map_to_tokens',
     'remove_tokens',

@@ -1,9 +1,11 @@
 """Maps as sequences of tokens, and back."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
-__all__ = ['map_to_tokens', 'settled', 'tokens_to_map']
+__all__ = ['laid_out', 'map_to_tokens', 'settled', 'tokens_to_map']
 
 
 def tokens_to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -14,6 +16,15 @@ def tokens_to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 def map_to_tokens(x: Tensor) -> Tensor:
     """(N, C, h, w) to (N, L, C)."""
     return settled(x).flatten(2).transpose(1, 2)
+
+
+def laid_out(maps: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Maps as a backbone puts them out, each row behind the other.
+
+    Heads of other projects call ``view`` on what convolutions make of them, and convolutions keep
+    the order in memory.
+    """
+    return tuple(x.contiguous() for x in maps)
 
 
 def settled(x: Tensor) -> Tensor:

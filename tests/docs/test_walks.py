@@ -17,6 +17,9 @@ pytestmark = pytest.mark.full
 
 # Those that train take minutes.
 WALKS = [
+    'finetune.md',
+    'finetune_detection.md',
+    'finetune_segmentation.md',
     'tutorials/classification.md',
     'tutorials/configs.md',
     'tutorials/detection.md',
@@ -109,8 +112,9 @@ def test_a_page_can_be_walked(page, weights, tmp_path):
 
 
 def test_every_tutorial_is_walked():
-    tutorials = {f'tutorials/{path.name}' for path in (ROOT / 'docs' / 'tutorials').glob('*.md')}
-    assert tutorials <= set(WALKS)
+    docs = ROOT / 'docs'
+    tutorials = (*docs.glob('tutorials/*.md'), *docs.glob('finetune*.md'))
+    assert {str(page.relative_to(docs)) for page in tutorials} <= set(WALKS)
 
 
 def test_a_walk_sees_what_fails(weights, tmp_path):

@@ -126,6 +126,17 @@ def assert_channels_are_told(backbone):
 
 
 @each_backbone
+@pytest.mark.parametrize('batch', [1, 2])
+def test_maps_lie_as_heads_elsewhere_want_them(name, batch):
+    """Convolutions keep the order of a map in memory, and ``view`` takes one order alone."""
+    backbone = build(name)
+    for level in backbone(image(64, 96, batch=batch)):
+        assert level.is_contiguous()
+        head = nn.Conv2d(level.shape[1], 5, 1)
+        assert head(level).view(batch, -1).shape[1] == 5 * level[0, 0].numel()
+
+
+@each_backbone
 def test_channels_are_told(name):
     backbone = build(name)
     maps = assert_channels_are_told(backbone)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import build_norm2d, settled, tokens_to_map
+from mmvmamba.layers import build_norm2d, laid_out, settled, tokens_to_map
 from mmvmamba.models.backbones.base import BaseBackbone
 
 from .modules import (
@@ -193,7 +193,7 @@ class PyramidAdapter(BaseBackbone):
                 for level, scale in zip(maps, (4, 2, 1, 0.5), strict=True)
             ]
         norms = (getattr(self, f'ad_norm{i}') for i in range(1, 5))
-        return tuple(norm(settled(level)) for norm, level in zip(norms, maps, strict=True))
+        return laid_out(norm(settled(level)) for norm, level in zip(norms, maps, strict=True))
 
 
 def pad_to_divisor(image: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates
+from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates, laid_out
 from mmvmamba.layers.evaluation import add_and_norm, fuses, is_plain, linear
 from mmvmamba.layers.packed import PackedConv2d, PackedLinear
 from mmvmamba.ops.fused import gate_channels
@@ -351,4 +351,4 @@ class MambaOut(BaseBackbone):
         maps = self.stage_maps(x, self.out_indices)
         if self.out_norm is not None:
             maps = {i: getattr(self, f'outnorm{i}')(value) for i, value in maps.items()}
-        return tuple(maps[i].permute(0, 3, 1, 2) for i in self.out_indices)
+        return laid_out(maps[i].permute(0, 3, 1, 2) for i in self.out_indices)

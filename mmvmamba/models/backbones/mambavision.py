@@ -21,6 +21,7 @@ from mmvmamba.layers import (
     drop_path_rates,
     init_dt_proj_,
     initial_A_log,
+    laid_out,
     layer_scale_parameter,
     resolve_dt_rank,
     state_matrix,
@@ -429,4 +430,4 @@ class MambaVision(BaseBackbone):
         if self.out_norm is not None:
             for i in set(self.out_indices):
                 maps[i] = getattr(self, f'outnorm{i}')(maps[i])
-        return tuple(maps[i].contiguous() for i in self.out_indices)
+        return laid_out(maps[i] for i in self.out_indices)

@@ -18,6 +18,7 @@ from mmvmamba.layers import (
     fit_position_table,
     init_dt_proj_,
     initial_A_log,
+    laid_out,
     layer_scale_parameter,
     map_to_tokens,
     resize_position_grid,
@@ -306,7 +307,7 @@ class PlainMamba(BaseBackbone):
         tokens, grid = self.block_tokens(x, self.out_indices)
         for i in tokens:
             tokens[i] = getattr(self, f'norm_layer{i}', nn.Identity())(tokens[i])
-        return tuple(tokens_to_map(tokens[i], grid) for i in self.out_indices)
+        return laid_out(tokens_to_map(tokens[i], grid) for i in self.out_indices)
 
     def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         last = len(self.layers) - 1

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmvmamba.layers import laid_out
+
 from .base import BaseBackbone, check_images, resolve_out_indices
 
 __all__ = ['NORM_EPS', 'NUM_STAGES', 'PyramidBackbone', 'PyramidStage']
@@ -124,7 +126,7 @@ class PyramidBackbone(BaseBackbone):
         """Maps ``(N, in_channels, H, W)`` to a ``(N, C, H', W')`` for each of ``out_indices``."""
         maps = self.stage_maps(x, max(self.out_indices))
         # Stages go on from the map without norm.
-        return tuple(self.normed(maps[i], i).permute(0, 3, 1, 2) for i in self.out_indices)
+        return laid_out(self.normed(maps[i], i).permute(0, 3, 1, 2) for i in self.out_indices)
 
     def normed(self, x: Tensor, stage: int) -> Tensor:
         """The map of a stage as it is put out."""

@@ -21,6 +21,7 @@ from mmvmamba.layers import (
     drop_path,
     drop_path_rates,
     insert_tokens,
+    laid_out,
     remove_tokens,
     resize_position_embedding,
     rotate_pairs,
@@ -234,7 +235,7 @@ class VisionMamba(BaseBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs, grid = self.block_tokens(x, self.out_indices)
-        return tuple(self.format_output(outputs[i], grid) for i in self.out_indices)
+        return laid_out(self.format_output(outputs[i], grid) for i in self.out_indices)
 
     def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """See ``BaseBackbone``; the vector is the class token, or the mean of all where none is."""

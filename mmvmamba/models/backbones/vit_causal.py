@@ -15,6 +15,7 @@ from mmvmamba.layers import (
     drop_path,
     drop_path_rates,
     fit_position_table,
+    laid_out,
     resize_position_grid,
     tokens_to_map,
 )
@@ -215,7 +216,7 @@ class VisionTransformerCausal(BaseBackbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(N, in_channels, H, W)`` to what ``out_type`` says for each of ``out_indices``."""
         outputs, grid = self.block_tokens(x, self.out_indices)
-        return tuple(self._output(outputs[i], grid) for i in self.out_indices)
+        return laid_out(self._output(outputs[i], grid) for i in self.out_indices)
 
     def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """See ``BaseBackbone``; the vector is the class token, or the mean of all where none is."""
