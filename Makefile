@@ -58,7 +58,7 @@ test-full: test-all audit upstream matrix  ## everything without a GPU, with ten
 		$(BIN)/python -m pytest -n 2 --dist loadfile -m "full and not gpu"
 
 matrix: $(VENV)/.installed  ## run the fast tests with other versions (hours, 20 GB); TESTS="tests/compat" for some
-	$(PIP) 'nox>=2024.4'
+	$(PIP) 'nox>=2024.4' uv
 	$(BIN)/nox $(if $(TESTS),-- $(TESTS))
 
 upstream: $(VENV)/.tested  ## run the tests in the folders MMCV_SOURCE, MMDET_SOURCE, MMSEG_SOURCE, MMPRETRAIN_SOURCE
