@@ -7,7 +7,8 @@ import torch
 from mmengine.utils import ManagerMixin
 
 # Provides what mmdet and mmseg need of mmcv, whose imports sort before ours in test modules.
-import mmvmamba  # noqa: F401
+import mmvmamba
+from mmvmamba.apis import benchmark
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # Workers share the cores; threads of each would wait for those of the others.
@@ -30,3 +31,17 @@ def own_instances():
     yield
     for cls in subclasses(ManagerMixin):
         cls._instance_dict.clear()
+
+
+@pytest.fixture
+def made_ready(monkeypatch):
+    """The models that are made ready for inference meanwhile."""
+    models, make = [], mmvmamba.optimize_for_inference
+
+    def record(model):
+        models.append(make(model))
+        return models[-1]
+
+    monkeypatch.setattr(mmvmamba, 'optimize_for_inference', record)
+    monkeypatch.setattr(benchmark, 'optimize_for_inference', record)
+    return models

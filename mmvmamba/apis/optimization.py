@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmvmamba.layers.channels_last import fold_sum
 from mmvmamba.layers.evaluation import keep_weights
-from mmvmamba.layers.packed import can_pack, packed, refuse_training
+from mmvmamba.layers.packed import PackedHalves, activation_of, can_pack, packed, refuse_training
 
 from .timing import tensors_in
 
@@ -48,6 +49,8 @@ def optimize_for_inference(
     ready = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(ready.modules()):
         _fold_norms(module)
+        for name in getattr(module, 'residual_convs', ()):
+            fold_sum(getattr(module, name))
     for module in list(ready.modules()):
         keep_weights(module)
     if compile:
@@ -105,13 +108,30 @@ def _conv_norm_pairs(module: Any) -> Iterator[tuple[str, str]]:
 def _pack(module: nn.Module, dtype: torch.dtype) -> None:
     """Puts packed layers in the places of plain ones, below a module."""
     child: Any
+    behind_layers = dict(_activations(module))
     for name, child in module.named_children():
         if hasattr(child, 'packed_form') and _can_pack_all(child):
             setattr(module, name, child.packed_form(dtype).eval())
+        elif can_pack(child) and name in getattr(module, 'halved_layers', ()):
+            setattr(module, name, PackedHalves(child, dtype).eval())
         elif can_pack(child):
-            setattr(module, name, packed(child, dtype))
+            behind = behind_layers.get(name)
+            follows = activation_of(module.get_submodule(behind)) if behind else None
+            setattr(module, name, packed(child, dtype, follows))
+            if behind:
+                setattr(module, behind, nn.Identity())
         else:
             _pack(child, dtype)
+
+
+def _activations(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of layers of a plain sequence, and of the activation that each is followed by."""
+    if type(module).forward is not nn.Sequential.forward:
+        return
+    kept = [name for name, child in module.named_children() if type(child) is not nn.Identity]
+    for layer, behind in pairwise(kept):
+        if activation_of(module.get_submodule(behind)):
+            yield layer, behind
 
 
 def _can_pack_all(module: nn.Module) -> bool:

@@ -1,5 +1,5 @@
 from .attention import Attention
-from .channels_last import conv_channels_last
+from .channels_last import add_convolved, conv_channels_last
 from .conv_stem import ConvLayer, ExpandedDownsample, ResidualConvStem
 from .drop_path import drop_path, drop_path_rates
 from .layer_scale import layer_scale_parameter
@@ -30,6 +30,7 @@ __all__ = [
     'LayerNorm2d',
     'ReadLinear',
     'ResidualConvStem',
+    'add_convolved',
     'build_norm2d',
     'class_token_places',
     'conv_channels_last',

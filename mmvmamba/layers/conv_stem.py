@@ -3,7 +3,6 @@
 Both take and return (N, H, W, C), but for the image; names of parts are official keys.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .evaluation import convolve_and_norm
@@ -45,8 +44,7 @@ class ConvLayer(nn.Module):
         self.with_act = with_act
 
     def forward(self, x: Tensor) -> Tensor:
-        x = convolve_and_norm(self.conv, self.norm, x)
-        return F.relu(x) if self.with_act else x
+        return convolve_and_norm(self.conv, self.norm, x, 'relu' if self.with_act else None)
 
 
 class ResidualConvStem(nn.Module):

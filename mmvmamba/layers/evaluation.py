@@ -15,6 +15,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from mmvmamba.ops import tables
 from mmvmamba.ops.fused import add_norm, fuses
 
+from .packed import ACTIVATIONS, PackedConv2d, PackedHalves, PackedLinear
 from .read_linear import ReadLinear
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     'keep_weights',
     'kept_of_weights',
     'linear',
+    'linear_halves',
 ]
 
 Made = TypeVar('Made')
@@ -131,33 +133,69 @@ def cast_once(module: nn.Module, x: Tensor, *weights: Tensor | None) -> Sequence
     return kept_of_weights(module, 'cast', lower, *weights, also=dtype)
 
 
-def linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """Calls a linear layer, whose weights autocast finds cast already."""
-    if not fuses(x) or not is_plain(layer, nn.Linear, ReadLinear):
-        out: Tensor = layer(x)
+def linear(layer: nn.Module, x: Tensor, activation: str | None = None) -> Tensor:
+    """Calls a linear layer, whose weights autocast finds cast already.
+
+    Args:
+        layer: The layer, or what stands in its place.
+        x: ``(..., in)``.
+        activation: What follows, out of ``ACTIVATIONS`` of the packed layers.
+    """
+    if isinstance(layer, PackedLinear):
+        out: Tensor = layer(x, activation)
         return out
+    if not fuses(x) or not is_plain(layer, nn.Linear, ReadLinear):
+        return ACTIVATIONS[activation].function(layer(x))
     own = cast(nn.Linear, layer)
     weight, bias = cast_once(layer, x, own.weight, own.bias)
     # As a matrix: torch adds the bias in a kernel of its own where more axes are not contiguous.
-    return F.linear(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+    y = F.linear(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+    return ACTIVATIONS[activation].function(y)
 
 
-def convolve(layer: nn.Module, x: Tensor) -> Tensor:
-    """Calls a convolution of maps, whose weights autocast finds cast already."""
-    if not fuses(x) or not is_plain(layer, nn.Conv2d):
-        out: Tensor = layer(x)
+def linear_halves(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The two halves of what a linear layer makes of ``(..., in)``."""
+    if isinstance(layer, PackedHalves):
+        halves: tuple[Tensor, Tensor] = layer(x)
+        return halves
+    first, second = linear(layer, x).chunk(2, dim=-1)
+    return first, second
+
+
+def convolve(layer: nn.Module, x: Tensor, activation: str | None = None) -> Tensor:
+    """Calls a convolution of maps, whose weights autocast finds cast already.
+
+    Args:
+        layer: The convolution, or what stands in its place.
+        x: Maps.
+        activation: What follows, out of ``ACTIVATIONS`` of the packed layers.
+    """
+    if isinstance(layer, PackedConv2d):
+        out: Tensor = layer(x, activation)
         return out
+    if not fuses(x) or not is_plain(layer, nn.Conv2d):
+        return ACTIVATIONS[activation].function(layer(x))
     own = cast(nn.Conv2d, layer)
     weight, bias = cast_once(layer, x, own.weight, own.bias)
-    return own._conv_forward(x, weight, bias)
+    return ACTIVATIONS[activation].function(own._conv_forward(x, weight, bias))
 
 
-def convolve_and_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """A convolution and the BatchNorm behind it, whose fixed statistics become part of it."""
+def convolve_and_norm(
+    conv: nn.Module, norm: nn.Module, x: Tensor, activation: str | None = None
+) -> Tensor:
+    """A convolution and the BatchNorm behind it, whose fixed statistics become part of it.
+
+    Args:
+        conv: The convolution.
+        norm: The norm, or nothing.
+        x: Maps.
+        activation: See ``convolve``.
+    """
+    if type(norm) is nn.Identity:
+        return convolve(conv, x, activation)
     is_fixed = is_plain(norm, nn.BatchNorm2d) and not norm.training and norm.running_var is not None
     if not is_fixed or not fuses(x) or not is_plain(conv, nn.Conv2d):
-        out: Tensor = norm(conv(x))
-        return out
+        return ACTIVATIONS[activation].function(norm(conv(x)))
     own, fixed = cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
     dtype = autocast_dtype(x) or x.dtype
 
@@ -170,7 +208,7 @@ def convolve_and_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     statistics = (fixed.running_mean, fixed.running_var, fixed.weight, fixed.bias)
     weights = (own.weight, own.bias, *statistics)
     weight, bias = kept_of_weights(conv, 'norm', fold, *weights, also=(dtype, fixed.eps))
-    return own._conv_forward(x, weight, bias)
+    return ACTIVATIONS[activation].function(own._conv_forward(x, weight, bias))
 
 
 def convolve_all(layers: nn.Sequential, x: Tensor) -> Tensor:

@@ -5,16 +5,41 @@ saved or moved to another device.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['PackedConv2d', 'PackedLinear', 'can_pack', 'packed', 'refuse_training']
+__all__ = [
+    'ACTIVATIONS',
+    'PackedConv2d',
+    'PackedHalves',
+    'PackedLinear',
+    'activation_of',
+    'can_pack',
+    'linear_of',
+    'packed',
+    'refuse_training',
+]
 
-ACTIVATIONS = {None: ('none', None), 'gelu': ('gelu', 'none'), 'silu': ('swish', None)}
-"""What oneDNN calls an activation, and the way it computes it."""
+
+class Activation(NamedTuple):
+    """A function, what oneDNN calls it, and the way it computes it."""
+
+    function: Callable[[Tensor], Tensor]
+    name: str
+    algorithm: str | None = None
+
+
+ACTIVATIONS: dict[str | None, Activation] = {
+    None: Activation(lambda x: x, 'none'),
+    'relu': Activation(F.relu, 'relu'),
+    'silu': Activation(F.silu, 'swish'),
+    'gelu': Activation(F.gelu, 'gelu', 'none'),
+    'gelu_tanh': Activation(partial(F.gelu, approximate='tanh'), 'gelu', 'tanh'),
+}
 # Pixels; on larger maps laying out the weight takes a tenth of the time or less.
 LARGE_MAP = 48 * 48
 # Weights of a convolution that are kept.
@@ -33,11 +58,35 @@ def can_pack(module: nn.Module) -> bool:
     return weight.device.type == 'cpu' and weight.dtype == torch.float32 and weight.numel() > 0
 
 
-def packed(layer: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The packed form of a layer that ``can_pack``; its weights and products are of ``dtype``."""
+def packed(
+    layer: nn.Module, dtype: torch.dtype = torch.float32, activation: str | None = None
+) -> nn.Module:
+    """The packed form of a layer that ``can_pack`` and of what follows it.
+
+    Args:
+        layer: The layer.
+        dtype: Of its weights and products.
+        activation: Out of ``ACTIVATIONS``.
+    """
     if isinstance(layer, nn.Linear):
-        return PackedLinear(layer, dtype)
-    return PackedConv2d(cast(nn.Conv2d, layer), dtype)
+        return PackedLinear(layer, dtype, activation)
+    return PackedConv2d(cast(nn.Conv2d, layer), dtype, activation)
+
+
+def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer with these values."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device='meta')
+    linear.weight = nn.Parameter(weight.detach())
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach())
+    return linear
+
+
+def activation_of(module: nn.Module) -> str | None:
+    """The name in ``ACTIVATIONS`` of a module that is one of them, else None."""
+    if type(module) is nn.GELU:
+        return 'gelu' if module.approximate == 'none' else 'gelu_tanh'
+    return {nn.ReLU: 'relu', nn.SiLU: 'silu'}.get(type(module))
 
 
 def refuse_training() -> None:
@@ -50,12 +99,17 @@ def refuse_training() -> None:
 class _Packed(nn.Module):
     """What both kinds share. ``weight`` and ``bias`` of the plain layer have shapes alone."""
 
+    activation: str | None
+
     def _keep(self, layer: Any, dtype: torch.dtype) -> Tensor:
         self.eval().requires_grad_(False)
         self.dtype = dtype
         self.packed_bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         weight: Tensor = layer.weight.detach().to(dtype)
         return weight
+
+    def _follows(self, activation: str | None) -> Activation:
+        return ACTIVATIONS[activation or self.activation]
 
     def train(self, mode: bool = True) -> '_Packed':
         if mode:
@@ -86,7 +140,7 @@ class PackedLinear(_Packed, nn.Linear):
     Args:
         linear: The plain one.
         dtype: Of the weight and of what it is multiplied with; the result has that of the input.
-        activation: What follows it: 'gelu' (the exact one), 'silu' or None.
+        activation: What follows it, out of ``ACTIVATIONS``; a call may name another one.
     """
 
     def __init__(
@@ -95,26 +149,48 @@ class PackedLinear(_Packed, nn.Linear):
         has_bias = linear.bias is not None
         nn.Linear.__init__(self, linear.in_features, linear.out_features, has_bias, device='meta')
         weight = self._keep(linear, dtype)
-        self.activation, self.algorithm = ACTIVATIONS[activation]
+        self.activation = activation
         self.packed_weight = torch.ops.mkldnn._reorder_linear_weight(weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
         if not x.numel():
             return x.new_empty(*x.shape[:-1], self.out_features)
-        weights = (self.packed_weight, self.packed_bias)
+        weights, follows = (self.packed_weight, self.packed_bias), self._follows(activation)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.to(self.dtype), *weights, self.activation, [], self.algorithm
+            x.to(self.dtype), *weights, follows.name, [], follows.algorithm
         )
         return y.to(x.dtype)
+
+
+class PackedHalves(nn.Module):
+    """A linear layer whose result comes in two halves, each of which lies by itself."""
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        weights = linear.weight.chunk(2)
+        biases = (None, None) if linear.bias is None else linear.bias.chunk(2)
+        self.first, self.second = (
+            PackedLinear(linear_of(*half), dtype) for half in zip(weights, biases, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.first(x), self.second(x)
 
 
 class PackedConv2d(_Packed, nn.Conv2d):
     """A convolution of channels-last maps, which packs its weight for each size that it sees.
 
     The layout that suits a size can be forty times slower at another one.
+
+    Args:
+        conv: The plain one.
+        dtype: Of the weight and of what it is multiplied with; the result has that of the input.
+        activation: What follows it, out of ``ACTIVATIONS``; a call may name another one.
     """
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32, activation: str | None = None
+    ) -> None:
         form: Any = dict(
             kernel_size=conv.kernel_size, stride=conv.stride, padding=conv.padding,
             dilation=conv.dilation, groups=conv.groups, bias=conv.bias is not None,
@@ -124,17 +200,22 @@ class PackedConv2d(_Packed, nn.Conv2d):
         self.plain_weight = weight.contiguous(memory_format=torch.channels_last)
         self.geometry: Any = (self.padding, self.stride, self.dilation, self.groups)
         self.packs: dict[torch.Size, Tensor] = {}
+        self.activation = activation
+        # See ``add_convolved``.
+        self.adds_input = getattr(conv, 'adds_input', False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
         narrow, bias = x.to(self.dtype), self.packed_bias
+        follows = self._follows(activation)
         if x.dim() == 4 and 0 < x.numel() <= len(x) * self.in_channels * LARGE_MAP:
             y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                *(narrow, self._packed_for(x.shape), bias, *self.geometry, 'none', [], None)
+                *(narrow, self._packed_for(x.shape), bias, *self.geometry),
+                *(follows.name, [], follows.algorithm),
             )
             return y.to(x.dtype)
         padding, stride, dilation, groups = self.geometry
         y = F.conv2d(narrow, self.plain_weight, bias, stride, padding, dilation, groups)
-        return y.to(x.dtype)
+        return follows.function(y).to(x.dtype)
 
     def _packed_for(self, shape: torch.Size) -> Tensor:
         pack = self.packs.get(shape)

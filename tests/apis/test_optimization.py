@@ -13,6 +13,7 @@ from mmvmamba.apis import get_model, optimization, optimize_for_inference
 from mmvmamba.apis.task_models import build_from_config
 from mmvmamba.apis.timing import tensors_in
 from mmvmamba.layers.packed import KEPT_SIZES, LARGE_MAP, PackedConv2d, PackedLinear
+from mmvmamba.models.backbones.mila import MILABlock
 
 SMALLEST = (
     'plain_mamba_l1', 'vim_tiny', 'mambavision_t', 'mambaout_femto', 'mambaout_test',
@@ -169,6 +170,35 @@ def test_a_packed_linear_layer_takes_nothing_and_everything():
         for shape in ((0, 6), (6,), (1, 6), (2, 3, 6)):
             x = torch.randn(shape)
             torch.testing.assert_close(ready(x), linear(x))
+
+
+@pytest.mark.parametrize('side', [int(LARGE_MAP**0.5), int(LARGE_MAP**0.5) + 1])
+@pytest.mark.parametrize(
+    'activation', [nn.ReLU(), nn.SiLU(), nn.GELU(), nn.GELU(approximate='tanh')], ids=str
+)
+def test_an_activation_goes_into_the_layer_before_it(activation, side):
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), activation, nn.Linear(side - 2, 5), nn.SiLU())
+    model = with_own_statistics(nn.Sequential(*layers))
+    ready = optimize_for_inference(model)
+    assert [type(layer) for layer in ready[1:]] == [nn.Identity] * 2 + [PackedLinear, nn.Identity]
+    assert max(relative_errors(model, ready, torch.randn(1, 3, side, side))) < 1e-5
+
+
+def test_an_activation_that_others_see_stays():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(), nn.ReLU()).eval()
+    ready = optimize_for_inference(model)
+    assert type(ready[2]) is nn.ReLU
+    assert max(relative_errors(model, ready, torch.randn(1, 3, 8, 8))) < 1e-5
+
+
+def test_the_sum_with_its_input_goes_into_a_convolution():
+    torch.manual_seed(0)
+    block = MILABlock(8, 2).eval()
+    ready = optimize_for_inference(block)
+    assert ready.cpe1.adds_input and ready.cpe2.adds_input and not ready.dwc.adds_input
+    assert max(relative_errors(block, ready, torch.randn(1, 5, 6, 8))) < 1e-5
 
 
 def test_a_convolution_that_makes_its_own_weight_keeps_its_norm():

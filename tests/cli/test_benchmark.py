@@ -41,6 +41,19 @@ def test_options_reach_the_model(option, capsys):
     assert 'mambaout_test' in capsys.readouterr().out
 
 
+def test_models_made_ready_are_timed(capsys, made_ready):
+    models = ['mambaout_test', '--shape', '32', '32', '--batch-size', '1', '2', '--optimize']
+    assert main(['benchmark', *models, *ONCE]) == 0
+    assert len(made_ready) == 2
+
+
+def test_training_of_models_made_ready_is_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(['benchmark', 'mambaout_test', '--optimize', '--train'])
+    assert end.value.code == 2
+    assert '--optimize makes models ready for inference alone' in capsys.readouterr().err
+
+
 class Recorder(torch.nn.Module):
     """Notes what it is given."""
 

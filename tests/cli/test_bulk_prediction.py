@@ -37,6 +37,11 @@ def test_a_folder_becomes_one_file(command, tmp_path, capsys):
     assert records[2]['error'] == 'it cannot be read as an image'
 
 
+def test_a_folder_is_looked_at_by_a_model_made_ready(command, tmp_path, capsys, made_ready):
+    assert main([*command, '--results', str(tmp_path / 'out.jsonl'), '--optimize']) == 0
+    assert len(made_ready) == 1
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -100,6 +100,15 @@ def test_json_goes_to_the_output_and_nothing_to_the_disk(predict, files, tmp_pat
     assert not any(tmp_path.iterdir())
 
 
+def test_a_model_made_ready_finds_the_same(predict, files, made_ready):
+    found = []
+    for option in ([], ['--optimize']):
+        _, text, _ = predict(files / 'photos/a.png', '--json', *option)
+        assert len(made_ready) == len(option)
+        found.append({item['label']: item['score'] for item in json.loads(text)['classes']})
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
 def test_a_video_becomes_one(predict, files, tmp_path):
     assert predict(files / 'v.avi', kind='regions')[0] == 0
     record = json.loads((tmp_path / 'work_dirs/predict/v.json').read_text())

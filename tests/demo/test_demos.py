@@ -176,19 +176,37 @@ def test_names_and_official_names_are_taken(image, tmp_path):
         assert not record['classes'][0]['name'].isdigit(), 'ImageNet has names'
 
 
-def test_video_gives_a_video_and_a_record_of_every_frame(run, weights, tmp_path):
-    path = str(tmp_path / 'in.mp4')
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp('video') / 'in.mp4')
     writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), 10, SIZE[::-1])
     for i in range(3):
         writer.write(np.full((*SIZE, 3), 60 * i, np.uint8))
     writer.release()
-    run('video_demo', path, config_of('regions'), '--weights', weights('regions'))
+    return path
+
+
+def test_video_gives_a_video_and_a_record_of_every_frame(run, video, weights, tmp_path):
+    run('video_demo', video, config_of('regions'), '--weights', weights('regions'))
     out = tmp_path / 'out' / 'in_seg_mambaout'
     record = json.loads(Path(f'{out}.json').read_text())
     assert record['rate'] == 10
     assert [frame['height'] for frame in record['frames']] == [SIZE[0]] * 3
-    video = cv2.VideoCapture(f'{out}.mp4')
-    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    pictures = cv2.VideoCapture(f'{out}.mp4')
+    assert pictures.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+@pytest.mark.parametrize('demo', ['image_demo', 'video_demo'])
+def test_a_model_made_ready_finds_the_same(demo, run, image, video, weights, tmp_path, made_ready):
+    scores = []
+    for option in ([], ['--optimize']):
+        file = image if demo == 'image_demo' else video
+        run(demo, file, config_of('classes'), '--weights', weights('classes'), *option)
+        assert len(made_ready) == len(option)
+        record = json.loads(next((tmp_path / 'out').glob('*.json')).read_text())
+        frames = [record] if demo == 'image_demo' else record['frames']
+        scores.append({c['label']: c['score'] for frame in frames for c in frame['classes']})
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
 
 
 @pytest.mark.parametrize('demo', ['image_demo', 'video_demo'])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates, laid_out
 from mmvmamba.layers.evaluation import add_and_norm, fuses, is_plain, linear
-from mmvmamba.layers.packed import PackedConv2d, PackedLinear
+from mmvmamba.layers.packed import PackedConv2d, PackedLinear, linear_of
 from mmvmamba.ops.fused import gate_channels
 from mmvmamba.registry import MODELS
 
@@ -189,13 +189,6 @@ def images_in_cache(x: Tensor, channels: int) -> int:
     if x.device.type != 'cpu':
         return max(len(x), 1)
     return max(1, CACHE_BYTES // (x.shape[1] * x.shape[2] * channels * x.element_size()))
-
-
-def linear_of(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A linear layer with these values."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], device='meta')
-    linear.weight, linear.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
-    return linear
 
 
 @MODELS.register_module()

@@ -55,15 +55,14 @@ class ConvBlock(nn.Module):
         # The biases before BatchNorm do nothing in training, but the released weights hold them.
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(dim)
-        # The MLP of the token blocks uses the exact GELU.
-        self.act1 = nn.GELU(approximate='tanh')
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(dim)
         self.gamma = layer_scale_parameter(layer_scale, dim)
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.act1(convolve_and_norm(self.conv1, self.norm1, x))
+        # The MLP of the token blocks uses the exact GELU.
+        y = convolve_and_norm(self.conv1, self.norm1, x, 'gelu_tanh')
         y = convolve_and_norm(self.conv2, self.norm2, y)
         if self.gamma is not None:
             y = y * self.gamma[:, None, None]

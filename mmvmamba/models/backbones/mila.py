@@ -14,11 +14,13 @@ from mmvmamba.layers import (
     MLP,
     ExpandedDownsample,
     ResidualConvStem,
+    add_convolved,
     conv_channels_last,
     drop_path,
     drop_path_rates,
     rotate_pairs,
 )
+from mmvmamba.layers.evaluation import linear, linear_halves
 from mmvmamba.ops.tables import cached_table
 from mmvmamba.registry import MODELS
 
@@ -77,12 +79,13 @@ class LinearAttention(nn.Module):
         if dim % 4 or dim % num_heads:
             raise ValueError(f'dim must be a multiple of 4 and of num_heads {num_heads}, got {dim}')
         self.num_heads = num_heads
+        self.halved_layers = ('qk',)
         self.qk = nn.Linear(dim, 2 * dim, bias=qkv_bias)
         self.lepe = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
         v = x.flatten(1, 2)
-        q, k = (F.elu(part) + 1 for part in self.qk(v).chunk(2, dim=-1))  # (N, L, C)
+        q, k = (F.elu(part) + 1 for part in linear_halves(self.qk, v))  # (N, L, C)
         y = self.attend(q, k, v, (x.shape[1], x.shape[2])).unflatten(1, x.shape[1:3])
         return y + conv_channels_last(self.lepe, x)
 
@@ -128,6 +131,7 @@ class MILABlock(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        self.residual_convs = ('cpe1', 'cpe2')
         self.cpe1 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.in_proj = nn.Linear(dim, dim)
@@ -141,16 +145,16 @@ class MILABlock(nn.Module):
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + conv_channels_last(self.cpe1, x)
+        x = add_convolved(self.cpe1, x)
         x = x + self.drop_path(self.mix(self.norm1(x)))
-        x = x + conv_channels_last(self.cpe2, x)
+        x = add_convolved(self.cpe2, x)
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def mix(self, x: Tensor) -> Tensor:
         """Mamba's block, with attention where the scan is."""
-        gate = F.silu(self.act_proj(x))
-        value = F.silu(conv_channels_last(self.dwc, self.in_proj(x)))
-        return self.out_proj(self.attn(value) * gate)
+        gate = linear(self.act_proj, x, 'silu')
+        value = conv_channels_last(self.dwc, linear(self.in_proj, x), 'silu')
+        return linear(self.out_proj, self.attn(value) * gate)
 
 
 class PatchMerging(ExpandedDownsample):

@@ -35,6 +35,7 @@ from mmvmamba.layers.evaluation import (
     is_plain,
     kept_of_weights,
     linear,
+    linear_halves,
 )
 from mmvmamba.ops.scan_order import snake_orders
 from mmvmamba.ops.selective_scan import selective_scan
@@ -121,6 +122,7 @@ class PlainMambaMixer(nn.Module):
         inner_dims = expand * embed_dims
         self.d_state = d_state
         self.dt_rank = resolve_dt_rank(dt_rank, embed_dims)
+        self.halved_layers = ('in_proj',)
         self.in_proj = nn.Linear(embed_dims, 2 * inner_dims)
         self.conv2d = nn.Conv2d(
             inner_dims, inner_dims, d_conv, padding=d_conv // 2, groups=inner_dims
@@ -136,9 +138,9 @@ class PlainMambaMixer(nn.Module):
         init_dt_proj_(self.dt_proj)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x, z = linear(self.in_proj, x).chunk(2, dim=-1)
+        x, z = linear_halves(self.in_proj, x)
         x = x.unflatten(1, grid).permute(0, 3, 1, 2)  # (N, E, h, w)
-        u = F.silu(convolve(self.conv2d, x)).permute(0, 2, 3, 1).flatten(1, 2)  # (N, L, E)
+        u = convolve(self.conv2d, x, 'silu').permute(0, 2, 3, 1).flatten(1, 2)  # (N, L, E)
 
         sizes = (self.dt_rank, self.d_state, self.d_state)
         dt, B, C = project_parts(u, self.x_proj, sizes)

@@ -14,6 +14,7 @@ from mmvmamba.layers import (
     MLP,
     ExpandedDownsample,
     ResidualConvStem,
+    add_convolved,
     conv_channels_last,
     drop_path,
     drop_path_rates,
@@ -23,8 +24,10 @@ from mmvmamba.layers import (
     state_matrix,
 )
 from mmvmamba.layers.evaluation import kept_of_weights
+from mmvmamba.layers.packed import PackedConv2d, PackedLinear, linear_of
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.ops.state_fusion import state_fusion
+from mmvmamba.ops.state_readout import merged_taps, read_out
 from mmvmamba.registry import MODELS
 
 from .base import resolve_arch
@@ -71,11 +74,15 @@ class StructureAwareMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        u = F.silu(conv_channels_last(self.conv2d, x))
+        u = conv_channels_last(self.conv2d, x, 'silu')
         # The gate comes after the norm, and the skip after the fusion: neither is the scan's.
         # The scan puts out float32 even where the weights are half precision.
         y = self.out_norm(self.scan(u).to(self.out_norm.weight.dtype))
         return self.out_proj(y * F.silu(z))
+
+    def packed_form(self, dtype: torch.dtype) -> nn.Module:
+        """The same for inference on a CPU."""
+        return PackedStructureAwareMixer(self, dtype)
 
     def scan(self, u: Tensor) -> Tensor:
         """Scans and fuses ``(N, H, W, E)``, with states in at least float32."""
@@ -98,6 +105,44 @@ class StructureAwareMixer(nn.Module):
         return fused * C.view(*u.shape[:3], 1) + u * self.Ds
 
 
+class PackedStructureAwareMixer(nn.Module):
+    """A mixer in which the states are fused, read out, normed and gated in one pass."""
+
+    def __init__(self, mixer: StructureAwareMixer, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.split = mixer.split
+        value, gate = mixer.in_proj.weight.chunk(2)
+        self.value = PackedLinear(linear_of(value), dtype)
+        self.gate = PackedLinear(linear_of(gate), dtype, 'silu')
+        self.conv2d = PackedConv2d(mixer.conv2d, dtype)
+        self.x_proj = PackedLinear(linear_of(mixer.x_proj_weight), dtype)
+        self.dt_proj = PackedLinear(linear_of(mixer.dt_projs_weight), dtype)
+        self.dt_bias, self.D = mixer.dt_projs_bias, mixer.Ds
+        self.A = state_matrix(mixer.A_logs)
+        fusion = mixer.state_fusion
+        kernels = (fusion.kernel_3, fusion.kernel_3_1, fusion.kernel_3_2)
+        self.taps = merged_taps(kernels, fusion.alpha)
+        self.out_norm = mixer.out_norm
+        self.out_proj = PackedLinear(mixer.out_proj, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = conv_channels_last(self.conv2d, self.value(x), 'silu')
+        tokens = u.flatten(1, 2)
+        dt, B, C = self.x_proj(tokens).split(self.split, dim=-1)
+        states = selective_scan(
+            *(tokens, self.dt_proj(dt), self.A, B, B.new_ones(()).expand_as(B)),
+            delta_bias=self.dt_bias,
+            delta_softplus=True,
+            channels_last=True,
+        )
+        norm = self.out_norm
+        y = read_out(
+            *(states.view(u.shape), self.taps, C.reshape(u.shape[:3]), u, self.D),
+            *(norm.weight, norm.bias, norm.eps, self.gate(x)),
+        )
+        return self.out_proj(y)
+
+
 class SpatialMambaBlock(nn.Module):
     """Mixer and MLP around residual connections, a residual convolution before each.
 
@@ -109,6 +154,7 @@ class SpatialMambaBlock(nn.Module):
 
     def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
+        self.residual_convs = ('cpe1', 'cpe2')
         self.cpe1 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.ln_1 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.self_attention = StructureAwareMixer(dim)
@@ -118,9 +164,9 @@ class SpatialMambaBlock(nn.Module):
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + conv_channels_last(self.cpe1, x)
+        x = add_convolved(self.cpe1, x)
         x = x + self.drop_path(self.self_attention(self.ln_1(x)))
-        x = x + conv_channels_last(self.cpe2, x)
+        x = add_convolved(self.cpe2, x)
         return x + self.drop_path(self.mlp(self.ln_2(x)))
 
 

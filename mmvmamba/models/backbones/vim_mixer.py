@@ -18,7 +18,7 @@ from mmvmamba.layers.evaluation import (
     fuses,
     is_plain,
     kept_of_weights,
-    linear,
+    linear_halves,
 )
 from mmvmamba.layers.layer_scale import layer_scale_parameter
 from mmvmamba.layers.read_linear import ReadLinear
@@ -100,6 +100,7 @@ class BidirectionalMamba(nn.Module):
         def conv1d() -> nn.Conv1d:
             return nn.Conv1d(inner_dims, inner_dims, d_conv, groups=inner_dims)
 
+        self.halved_layers = ('in_proj',)
         self.in_proj = nn.Linear(embed_dims, 2 * inner_dims, bias=False)
         self.conv1d = conv1d()
         self.x_proj = x_proj()
@@ -136,7 +137,7 @@ class BidirectionalMamba(nn.Module):
         A_log: list[Tensor] = [self.A_log] if self.scan == 'none' else [self.A_log, self.A_b_log]
         orders = orders[: len(A_log)]
 
-        x, z = linear(self.in_proj, x).chunk(2, dim=-1)
+        x, z = linear_halves(self.in_proj, x)
         u = self._convolve(x, convs)
         sizes = [self.dt_rank, self.d_state, self.d_state]
         dt, B, C = split_projection(self, u, x_projs, sizes)

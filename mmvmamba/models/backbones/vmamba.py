@@ -136,7 +136,7 @@ class CrossScanMixer(nn.Module):
         x = linear(self.in_proj, x)
         if self.with_gate:
             x, z = x.chunk(2, dim=-1)
-        u = F.silu(conv_channels_last(self.conv2d, x))
+        u = conv_channels_last(self.conv2d, x, 'silu')
         y = self.out_norm(self.scan(u.flatten(1, 2), u.shape[1:3])).view(u.shape)
         if self.with_gate:
             y = y * F.silu(z)
