@@ -4,8 +4,14 @@ import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 
-from .metafiles import CLASSIFIERS, config_root, read_collections, read_metafile
-from .task_models import TASKS, task_configs
+from .metafiles import (
+    CLASSIFIERS,
+    TASKS,
+    config_root,
+    read_collections,
+    read_metafile,
+    task_configs,
+)
 
 __all__ = ['CatalogueEntry', 'catalogue', 'find_entry']
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ['config_root', 'read_collections', 'read_metafile']
+__all__ = ['TASKS', 'config_root', 'read_collections', 'read_metafile', 'task_configs']
 
 # The metafile of this folder has the collections of all.
 CLASSIFIERS = 'cls'
+TASKS = {'detection': 'det', 'segmentation': 'seg'}
 
 
 def config_root() -> Path:
@@ -31,6 +32,14 @@ def read_metafile(folder: str) -> dict[str, dict]:
 def read_collections() -> dict[str, dict]:
     """The collections by name; one is a family: its paper, and licences of its code and weights."""
     return {entry['Name']: entry for entry in _read(CLASSIFIERS)['Collections']}
+
+
+def task_configs(task: str | None = None) -> dict[str, Path]:
+    """Config files of detectors or segmentors by model name, of one task or of both."""
+    folders = TASKS.values() if task is None else (TASKS[task],)
+    files = (file for folder in folders for file in (config_root() / folder).glob('*.py'))
+    # The examples of fine-tuning are no models of their own.
+    return {file.stem: file for file in sorted(files) if not file.stem.endswith('_example')}
 
 
 @cache

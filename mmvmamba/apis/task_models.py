@@ -11,7 +11,7 @@ from torch import nn
 
 from mmvmamba.checkpoint import load_model
 
-from .metafiles import config_root, read_metafile
+from .metafiles import TASKS, read_metafile, task_configs
 
 __all__ = [
     'TASKS',
@@ -23,8 +23,6 @@ __all__ = [
     'task_of_config',
 ]
 
-TASKS = {'detection': 'det', 'segmentation': 'seg'}
-
 # Official weights by config name.
 TASK_WEIGHTS = {
     name: model['Weights']
@@ -32,14 +30,6 @@ TASK_WEIGHTS = {
     for name, model in read_metafile(folder).items()
     if 'Weights' in model
 }
-
-
-def task_configs(task: str | None = None) -> dict[str, Path]:
-    """Config files by model name, of one task or of both."""
-    folders = TASKS.values() if task is None else (TASKS[task],)
-    files = (file for folder in folders for file in (config_root() / folder).glob('*.py'))
-    # The examples of fine-tuning are no models of their own.
-    return {file.stem: file for file in sorted(files) if not file.stem.endswith('_example')}
 
 
 def build_task_model(

@@ -2,11 +2,12 @@
 
 import argparse
 
-__all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
+__all__ = ['EXAMPLE', 'NEEDS_STACK', 'SUMMARY', 'add_arguments', 'run']
 
 SUMMARY = 'print what makes a shell complete what you type'
 EXAMPLE = """mmvmamba completion bash > ~/.local/share/bash-completion/completions/mmvmamba
   mmvmamba completion zsh > ~/.zfunc/_mmvmamba  # a folder of $fpath"""
+NEEDS_STACK = False
 
 SHELLS = ('bash', 'zsh', 'tcsh')
 

@@ -9,10 +9,11 @@ from mmvmamba.cli.tables import format_columns
 if TYPE_CHECKING:
     from mmvmamba.apis.catalogue import CatalogueEntry
 
-__all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
+__all__ = ['EXAMPLE', 'NEEDS_STACK', 'SUMMARY', 'add_arguments', 'run']
 
 SUMMARY = 'show all that is known of a model'
 EXAMPLE = 'mmvmamba info vim_tiny'
+NEEDS_STACK = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,11 @@ from mmvmamba.cli.tables import format_columns
 if TYPE_CHECKING:
     from mmvmamba.apis.catalogue import CatalogueEntry
 
-__all__ = ['EXAMPLE', 'SUMMARY', 'add_arguments', 'run']
+__all__ = ['EXAMPLE', 'NEEDS_STACK', 'SUMMARY', 'add_arguments', 'run']
 
 SUMMARY = 'list the models with their figures and weights'
 EXAMPLE = "mmvmamba list 'vim*' --task segmentation"
+NEEDS_STACK = False
 
 TASKS = ('classification', 'detection', 'segmentation')
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _row(entry: 'CatalogueEntry') -> tuple[str, ...]:
     figures = [
-        f'{value:g} {name.split(" ", 1)[1]}' for name, value in (entry.figures or {}).items()
+        f'{value:.1f} {name.split(" ", 1)[1]}' for name, value in (entry.figures or {}).items()
     ]
     return (
         entry.name,
