@@ -21,13 +21,16 @@ def test_guided_anchoring_runs(tool):
     mmdet = pytest.importorskip('mmdet')
     name = 'guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco.py'
     cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / name)
-    tool.run(cfg, 'mmdet', 'mambaout')
+    tool.run(cfg, 'mmdet', 'mambaout', 128)
     assert cfg.model.backbone.type == 'mmvmamba.MambaOut'
 
 
 def test_channels_of_the_old_backbone_are_replaced_alone(tool):
-    head = dict(in_channels=256, feat_channels=256, parts=[dict(in_channels=(512, 256), depth=512)])
+    own = dict(in_channels=512)
+    parts = [dict(in_channels=(512, 256), depth=512)]
+    head = dict(in_channels=256, feat_channels=256, parts=parts, kernel_update_head=own)
     tool.replace_channels(head, [256, 512], {256: 24, 512: 48})
+    assert head.pop('kernel_update_head') == dict(in_channels=512)
     assert head == dict(
         in_channels=24, feat_channels=256, parts=[dict(in_channels=[48, 24], depth=512)]
     )

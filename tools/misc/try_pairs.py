@@ -27,7 +27,8 @@ from mmvmamba.apis.metafiles import config_root
 from mmvmamba.cli.errors import UserError, user_errors
 
 PACKAGES = ('mmdet', 'mmseg')
-SIZE = 128
+# Parts that take what a head has made: their channels are not those of a backbone.
+BEHIND_HEADS = ('kernel_update_head',)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,6 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--only', nargs='+', help='folders of configs (default: all)')
     parser.add_argument(
         '--families', nargs='+', default=['mambaout'], help='those of configs/toy (mambaout)'
+    )
+    parser.add_argument(
+        '--size', type=int, default=128, help='side of the images (128; DINO wants 256)'
     )
     return parser.parse_args(argv)
 
@@ -76,29 +80,29 @@ def detector_of(model: ConfigDict) -> ConfigDict:
     return model.detector if 'detector' in model and 'backbone' in model.detector else model
 
 
-def channels_of(backbone: torch.nn.Module) -> list[int]:
+def channels_of(backbone: torch.nn.Module, size: int) -> list[int]:
     backbone.eval()
     with torch.no_grad():
-        maps = backbone(torch.zeros(1, 3, SIZE, SIZE))
+        maps = backbone(torch.zeros(1, 3, size, size))
     return [level.size(1) for level in (maps if isinstance(maps, list | tuple) else [maps])]
 
 
-def fit(model: ConfigDict, ours: ConfigDict) -> None:
+def fit(model: ConfigDict, ours: ConfigDict, size: int) -> None:
     """Puts a backbone into a model, as many levels as that of the config has, the last ones."""
     outer, model = model, detector_of(model)
     theirs = dict(model.backbone, init_cfg=None)
     theirs.pop('pretrained', None)
     if 'img_size' in theirs:
-        theirs['img_size'] = (SIZE, SIZE)
-    before = channels_of(MODELS.build(ConfigDict(theirs)))
+        theirs['img_size'] = (size, size)
+    before = channels_of(MODELS.build(ConfigDict(theirs)), size)
     first = max(4 - len(before), 0)
     backbone = ConfigDict(ours, out_indices=tuple(range(first, 4)))
     try:
-        after = channels_of(MODELS.build(backbone))
+        after = channels_of(MODELS.build(backbone), size)
     except (TypeError, ValueError):
         # Adapters have all four levels.
         backbone, first = ours, 0
-        after = channels_of(MODELS.build(backbone))
+        after = channels_of(MODELS.build(backbone), size)
     if len(before) > len(after):
         raise ValueError(f'their backbone has {len(before)} maps, ours {len(after)}')
     model.backbone = backbone
@@ -111,7 +115,8 @@ def fit(model: ConfigDict, ours: ConfigDict) -> None:
         raise ValueError(f'levels of {before} channels cannot become {after} by their numbers')
     neck = model.get('neck')
     if neck:
-        replace_channels(neck, before, renew)
+        # Of several in a row the first alone meets the backbone.
+        replace_channels(neck[0] if isinstance(neck, list) else neck, before, renew)
     else:
         replace_channels({k: v for k, v in model.items() if k != 'backbone'}, before, renew)
 
@@ -124,6 +129,8 @@ def replace_channels(node: Any, before: list[int], renew: dict[int, int]) -> Non
     if not isinstance(node, dict):
         return
     for key, value in node.items():
+        if key in BEHIND_HEADS:
+            continue
         if not key.endswith('in_channels'):
             replace_channels(value, before, renew)
         elif isinstance(value, int) and value in renew:
@@ -132,7 +139,7 @@ def replace_channels(node: Any, before: list[int], renew: dict[int, int]) -> Non
             node[key] = [renew[number] for number in value]
 
 
-def run(cfg: Config, package: str, family: str) -> None:
+def run(cfg: Config, package: str, family: str, size: int) -> None:
     """Builds a pair, trains it for a step without an update, and predicts.
 
     Raises:
@@ -140,9 +147,9 @@ def run(cfg: Config, package: str, family: str) -> None:
     """
     init_default_scope(package)
     model = cfg.model
-    fit(model, backbone_of(family))
+    fit(model, backbone_of(family), size)
     built = MODELS.build(model)
-    batch = detection_batch() if package == 'mmdet' else segmentation_batch(built)
+    batch = detection_batch(size) if package == 'mmdet' else segmentation_batch(built, size)
     built.train()
     losses = built(**built.data_preprocessor(batch, True), mode='loss')
     total, _ = built.parse_losses(losses)
@@ -163,12 +170,12 @@ def detector_of_module(model: torch.nn.Module) -> torch.nn.Module:
     return model.detector if hasattr(model, 'detector') else model
 
 
-def detection_batch() -> dict:
+def detection_batch(size: int) -> dict:
     from mmdet.testing import demo_mm_inputs
 
     return demo_mm_inputs(
         2,
-        [[3, SIZE, SIZE]] * 2,
+        [[3, size, size]] * 2,
         num_items=[4, 3],
         num_classes=2,
         with_mask=True,
@@ -177,7 +184,7 @@ def detection_batch() -> dict:
     )
 
 
-def segmentation_batch(model: torch.nn.Module) -> dict:
+def segmentation_batch(model: torch.nn.Module, size: int) -> dict:
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -186,14 +193,14 @@ def segmentation_batch(model: torch.nn.Module) -> dict:
     classes = (heads[-1] if isinstance(heads, torch.nn.ModuleList) else heads).num_classes
     samples = []
     for _ in range(2):
-        labels = torch.randint(0, max(classes, 2), (1, SIZE, SIZE), generator=generator)
-        meta = dict(ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
+        labels = torch.randint(0, max(classes, 2), (1, size, size), generator=generator)
+        meta = dict.fromkeys(('ori_shape', 'img_shape', 'pad_shape'), (size, size))
         meta |= dict(flip=False, flip_direction='horizontal', img_path='', scale_factor=1.0)
         edges = PixelData(data=labels % 2)
         samples.append(
             SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels), gt_edge_map=edges)
         )
-    images = [torch.randint(0, 255, (3, SIZE, SIZE), generator=generator) for _ in range(2)]
+    images = [torch.randint(0, 255, (3, size, size), generator=generator) for _ in range(2)]
     return dict(inputs=images, data_samples=samples)
 
 
@@ -212,16 +219,16 @@ def main(argv: list[str] | None = None) -> int:
             importlib.import_module(f'{package}.utils').register_all_modules()
             for path, cfg in one_of_each_folder(package, args.only):
                 for family in args.families:
-                    failed += tell(path, cfg, package, family)
+                    failed += tell(path, cfg, package, family, args.size)
     return int(failed > 0)
 
 
-def tell(path: Path, cfg: Config, package: str, family: str) -> bool:
+def tell(path: Path, cfg: Config, package: str, family: str, size: int) -> bool:
     """Runs a pair and prints a row of a table; returns whether it failed."""
     torch.manual_seed(0)
     start, outcome = time.monotonic(), 'runs'
     try:
-        run(Config(cfg.to_dict()), package, family)
+        run(Config(cfg.to_dict()), package, family, size)
     except Exception as error:  # noqa: BLE001  their code, whatever goes wrong in it
         outcome = f'{type(error).__name__}: {error}'.splitlines()[0][:140]
     seconds = time.monotonic() - start
