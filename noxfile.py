@@ -7,6 +7,7 @@ Each session adds a row to work_dirs/matrix.md; docs/drop_in.md has the last row
 """
 
 import datetime
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ import nox
 nox.needs_version = '>=2024.4'
 # uv resolves in seconds what takes pip minutes, and environments share files with its cache.
 nox.options.default_venv_backend = 'uv|venv'
+# As pip does; else the tests, to which warnings are errors, meet those of compiling mmdet.
+os.environ.setdefault('UV_COMPILE_BYTECODE', '1')
 nox.options.error_on_missing_interpreters = False
 # Environments are made anew: what is left of another version would be measured, too.
 nox.options.reuse_existing_virtualenvs = False

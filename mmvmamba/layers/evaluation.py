@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as modules
 
 from mmvmamba.ops import tables
 from mmvmamba.ops.fused import add_norm, fuses
@@ -38,6 +38,11 @@ Made = TypeVar('Made')
 Norm = nn.LayerNorm | nn.RMSNorm
 KEPT = '_kept_of_weights'
 IS_READY = '_is_ready_for_inference'
+# Hooks of all modules; torch's own question for them is younger than torch 2.4.
+GLOBAL_HOOKS = tuple(
+    getattr(modules, f'_global_{kind}_hooks')
+    for kind in ('forward_pre', 'forward', 'backward_pre', 'backward')
+)
 
 
 class _Kept(dict[Hashable, tuple[tuple, tuple, Any]]):
@@ -105,7 +110,7 @@ def _may_keep(weights: tuple[Tensor, ...]) -> bool:
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether calling a module does nothing but what its class does."""
     return type(module) in kinds and not (
-        module._forward_hooks or module._forward_pre_hooks or _has_any_global_hook()
+        module._forward_hooks or module._forward_pre_hooks or any(GLOBAL_HOOKS)
     )
 
 

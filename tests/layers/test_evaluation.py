@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from mmvmamba.fake_gpu import OperatorLog
 from mmvmamba.layers.evaluation import forget_weights, kept_of_weights, linear
@@ -185,12 +186,15 @@ def test_copies_and_files_begin_with_nothing_kept(kept):
         assert other().tolist() == [4, 4]
 
 
-def test_a_layer_with_a_hook_is_called(on_gpu):
+@pytest.mark.parametrize('is_of_all', [False, True])
+def test_a_layer_with_a_hook_is_called(on_gpu, is_of_all):
     on_gpu()
     layer, seen = nn.Linear(2, 3), []
-    layer.register_forward_hook(lambda *given: seen.append(given))
+    register = register_module_forward_hook if is_of_all else layer.register_forward_hook
+    handle = register(lambda *given: seen.append(given))
     with torch.no_grad():
         linear(layer, torch.ones(1, 2))
+    handle.remove()
     assert len(seen) == 1
 
 
