@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvmamba.ops.symbolic import is_symbolic
+
 from .evaluation import autocast_dtype, kept_of_weights
 
 __all__ = ['aligned_weight', 'project_parts', 'split_aligned']
@@ -14,7 +16,7 @@ __all__ = ['aligned_weight', 'project_parts', 'split_aligned']
 ALIGNMENT = 16
 
 
-def project_parts(x: Tensor, linear: nn.Module, sizes: Sequence[int]) -> list[Tensor]:
+def project_parts(x: Tensor, linear: nn.Module, sizes: Sequence[int]) -> Sequence[Tensor]:
     """Projects ``(..., in)`` by a linear layer without a bias and splits the result.
 
     On a GPU the last parts come first in memory and rows are filled up with zeros, so that all but
@@ -25,8 +27,9 @@ def project_parts(x: Tensor, linear: nn.Module, sizes: Sequence[int]) -> list[Te
         linear: The layer. What has taken the place of a plain one is called as it is.
         sizes: Channels of each part, those of the step sizes first.
     """
-    if x.device.type != 'cuda' or type(linear) is not nn.Linear:
-        return list(linear(x).split(list(sizes), dim=-1))
+    if is_symbolic(x) or x.device.type != 'cuda' or type(linear) is not nn.Linear:
+        parts: Sequence[Tensor] = linear(x).split(list(sizes), dim=-1)
+        return parts
     dtype = autocast_dtype(x)
 
     def make(weight: Tensor) -> Tensor:

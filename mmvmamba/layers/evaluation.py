@@ -119,11 +119,9 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
     Where nothing is kept, autocast casts them itself.
     """
-    kind = x.device.type
-    # Of tensors without data torch cannot be asked.
-    if x.is_meta or not torch.is_autocast_enabled(kind) or not fuses(x):
+    if not fuses(x) or not torch.is_autocast_enabled(x.device.type):
         return None
-    return torch.get_autocast_dtype(kind)
+    return torch.get_autocast_dtype(x.device.type)
 
 
 def cast_once(module: nn.Module, x: Tensor, *weights: Tensor | None) -> Sequence[Any]:

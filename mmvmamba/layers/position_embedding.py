@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmvmamba.ops.symbolic import at_least_float32, one_call
+
 from .tokens import tokens_to_map
 
 __all__ = [
@@ -78,6 +80,7 @@ def remove_tokens(x: Tensor, places: tuple[int, ...]) -> Tensor:
     return x
 
 
+@one_call
 def resize_position_grid(
     table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]
 ) -> Tensor:
@@ -100,9 +103,8 @@ def resize_position_grid(
         )
     if tuple(old_grid) == tuple(new_grid):
         return table
-    maps = tokens_to_map(table, old_grid)
     # Half precision would round the weights of the interpolation.
-    maps = maps.to(torch.promote_types(table.dtype, torch.float32))
+    maps = at_least_float32(tokens_to_map(table, old_grid))
     maps = F.interpolate(maps, size=tuple(new_grid), mode='bicubic', align_corners=False)
     return maps.flatten(2).transpose(1, 2).to(table.dtype)
 
@@ -126,6 +128,7 @@ def fit_position_table(
         print_log(f'{key}: resized from {(side, side)} to {tuple(grid)} positions', 'current')
 
 
+@one_call
 def resize_position_embedding(
     table: Tensor,
     old_grid: tuple[int, int],

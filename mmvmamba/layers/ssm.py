@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mmvmamba.ops.symbolic import at_least_float32
+
 __all__ = ['init_dt_proj_', 'initial_A_log', 'resolve_dt_rank', 'state_matrix']
 
 
@@ -21,7 +23,7 @@ def initial_A_log(dim: int, d_state: int) -> Tensor:
 
 def state_matrix(A_log: Tensor) -> Tensor:
     """A = -exp(A_log), in at least float32."""
-    return -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32)))
+    return -torch.exp(at_least_float32(A_log))
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from mmvmamba.ops.symbolic import is_symbolic
+
 __all__ = ['laid_out', 'map_to_tokens', 'settled', 'tokens_to_map']
 
 
@@ -33,7 +35,8 @@ def settled(x: Tensor) -> Tensor:
     On a CPU, torch 2.11 computes a wrong gradient of BatchNorm in evaluation mode for a single
     image of which either the map or the gradient is a transposed view of tokens.
     """
-    if torch.compiler.is_compiling() or not x.requires_grad or len(x) > 1:
+    is_traced = torch.compiler.is_compiling() or is_symbolic(x)
+    if is_traced or not x.requires_grad or len(x) > 1:
         return x
     x = x.contiguous()
     x.register_hook(Tensor.contiguous)

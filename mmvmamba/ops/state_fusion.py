@@ -11,11 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .symbolic import one_call
+
 __all__ = ['DILATIONS', 'state_fusion', 'state_fusion_ref']
 
 DILATIONS = (1, 3, 5)
 
 
+@one_call
 def state_fusion(h: Tensor, kernels: Sequence[Tensor], alpha: Tensor) -> Tensor:
     """Fuses the states of a map by three dilated depth-wise convolutions.
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from .symbolic import one_call
+
 __all__ = ['cached_table', 'is_capturing', 'table_of', 'tables_apart']
 
 Table = TypeVar('Table', bound=Callable[..., Any])
@@ -53,7 +55,7 @@ def cached_table(maxsize: int) -> Callable[[Table], Table]:
             return made
 
         table.cache_clear = kept.clear  # type: ignore[attr-defined]
-        return table  # type: ignore[return-value]
+        return one_call(table)  # type: ignore[return-value]
 
     return decorate
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from mmvmamba.ops import scan_backend
 from mmvmamba.ops.scan_order import cross_orders, snake_orders
@@ -55,8 +56,35 @@ def export_with_a_fixed_size(backbone, images):
     with torch.no_grad():
         module = torch.export.export(backbone, (images,)).module()
     as_before(module(images)[-1], backbone, images)
-    # Symbolic tracing by torch.fx fails at checks of sizes; this is a graph of torch.fx as well.
-    assert isinstance(module, torch.fx.GraphModule)
+
+
+@offer
+def symbolic_trace(backbone, images):
+    with torch.no_grad():
+        traced = torch.fx.symbolic_trace(backbone)
+        as_before(traced(images)[-1], backbone, images)
+        # No size became a constant.
+        other = image(96, 64, batch=3)
+        as_before(traced(other)[-1], backbone, other)
+
+
+@offer
+def feature_extractor_of_torchvision(backbone, images):
+    block = backbone.blocks_in_order()[1]
+    name = next(name for name, module in backbone.named_modules() if module is block)
+    seen = []
+    block.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    output(backbone, images)
+    want = seen[-1][0] if isinstance(seen[-1], tuple) else seen[-1]
+    names = get_graph_node_names(backbone)[1]
+    inside = [node for node in names if node.startswith(f'{name}.')]
+    assert inside, names
+    with torch.no_grad():
+        extractor = create_feature_extractor(
+            backbone, eval_return_nodes=[inside[-1]], train_return_nodes=[inside[-1]]
+        )
+        got = extractor(images)[inside[-1]]
+    assert_close(got, want, 'map')
 
 
 @offer

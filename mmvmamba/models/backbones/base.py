@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmvmamba.layers.evaluation import forget_weights
+from mmvmamba.ops.symbolic import is_symbolic
 from mmvmamba.registry import WEIGHT_INITIALIZERS
 
 __all__ = [
@@ -31,12 +32,24 @@ FITTED = 'fitted'
 """Entry of a state dict's metadata for a backbone whose part was made to fit before."""
 
 
-def check_images(x: Tensor, stem: nn.Module) -> None:
-    """Refuses images of another number of channels than the first convolution takes."""
+def check_images(x: Tensor, stem: nn.Module, smallest: int = 0) -> None:
+    """Refuses images of another number of channels than the first convolution takes.
+
+    Args:
+        x: The images; what stands for some in a symbolic trace has no shape to look at.
+        stem: The convolution.
+        smallest: Side that they must have at least.
+    """
+    if is_symbolic(x):
+        return
     if x.dim() != 4 or x.shape[1] != stem.in_channels:
         raise ValueError(
             f'images must be (N, {stem.in_channels}, H, W), got {tuple(x.shape)}; grey and '
             'transparent ones become RGB in mmvmamba.classify, or give the model in_channels=...'
+        )
+    if smallest and min(x.shape[2:]) < smallest:
+        raise ValueError(
+            f'images must have sides of {smallest} pixels or more, got {tuple(x.shape)}'
         )
 
 

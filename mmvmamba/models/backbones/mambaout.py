@@ -15,6 +15,7 @@ from mmvmamba.layers import conv_channels_last, drop_path, drop_path_rates, laid
 from mmvmamba.layers.evaluation import add_and_norm, fuses, is_plain, linear
 from mmvmamba.layers.packed import PackedConv2d, PackedLinear, linear_of
 from mmvmamba.ops.fused import gate_channels
+from mmvmamba.ops.symbolic import is_symbolic
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
@@ -109,7 +110,7 @@ class GatedCNNBlock(nn.Module):
         self.drop_path = drop_path(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or is_symbolic(x)
         if self.training or torch.is_grad_enabled() or traced:
             return self.forward_plain(x)
         if fuses(x) and is_plain(self.norm, nn.LayerNorm):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from mmvmamba.layers import drop_path, layer_scale_parameter
 from mmvmamba.layers.evaluation import convolve_all, convolve_and_norm
+from mmvmamba.ops.symbolic import is_symbolic
 
 __all__ = ['ConvBlock', 'Downsample', 'PatchEmbed', 'convolve_tokens']
 
@@ -76,8 +77,8 @@ def convolve_tokens(x: Tensor, weight: Tensor) -> Tensor:
     reads whole vectors of channels.
     """
     x = x.transpose(1, 2)
-    if x.device.type != 'cuda':
-        return F.conv1d(x, weight, padding='same', groups=len(weight)).transpose(1, 2)
+    if is_symbolic(x) or x.device.type != 'cuda':
+        return F.conv1d(x, weight, padding='same', groups=weight.shape[0]).transpose(1, 2)
     return convolve_row(x, weight).transpose(1, 2)
 
 

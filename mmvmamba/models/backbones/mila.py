@@ -21,6 +21,7 @@ from mmvmamba.layers import (
     rotate_pairs,
 )
 from mmvmamba.layers.evaluation import linear, linear_halves
+from mmvmamba.ops.symbolic import at_least_float32
 from mmvmamba.ops.tables import cached_table
 from mmvmamba.registry import MODELS
 
@@ -85,16 +86,17 @@ class LinearAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         v = x.flatten(1, 2)
-        q, k = (F.elu(part) + 1 for part in linear_halves(self.qk, v))  # (N, L, C)
+        q, k = linear_halves(self.qk, v)  # (N, L, C)
+        q, k = F.elu(q) + 1, F.elu(k) + 1
         y = self.attend(q, k, v, (x.shape[1], x.shape[2])).unflatten(1, x.shape[1:3])
         return y + conv_channels_last(self.lepe, x)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]) -> Tensor:
-        # Rotations lose their places in half precision.
-        dtype = torch.promote_types(q.dtype, torch.float32)
-        cos, sin = (table.to(dtype) for table in grid_rotation(*grid, q.shape[-1], q.device))
+        cos, sin = grid_rotation(*grid, q.shape[-1], q.device)
         turned_q, turned_k = (
-            self.heads(rotate_pairs(part.to(dtype), cos, sin).to(v.dtype)) for part in (q, k)
+            # Rotations lose their places in half precision.
+            self.heads(rotate_pairs(part, cos.to(part.dtype), sin.to(part.dtype)).to(v.dtype))
+            for part in (at_least_float32(q), at_least_float32(k))
         )
         v = self.heads(v)  # (N, h, L, d)
         # A product with a single vector, which torch.compile (2.11) writes past its end, as a sum.

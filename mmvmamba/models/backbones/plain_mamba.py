@@ -308,7 +308,8 @@ class PlainMamba(BaseBackbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         tokens, grid = self.block_tokens(x, self.out_indices)
         for i in tokens:
-            tokens[i] = getattr(self, f'norm_layer{i}', nn.Identity())(tokens[i])
+            norm = getattr(self, f'norm_layer{i}', None)
+            tokens[i] = tokens[i] if norm is None else norm(tokens[i])
         return laid_out(tokens_to_map(tokens[i], grid) for i in self.out_indices)
 
     def feature_maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:

@@ -28,6 +28,7 @@ from mmvmamba.layers.packed import PackedConv2d, PackedLinear, linear_of
 from mmvmamba.ops.selective_scan import selective_scan
 from mmvmamba.ops.state_fusion import state_fusion
 from mmvmamba.ops.state_readout import merged_taps, read_out
+from mmvmamba.ops.symbolic import at_least_float32
 from mmvmamba.registry import MODELS
 
 from .base import resolve_arch
@@ -88,10 +89,9 @@ class StructureAwareMixer(nn.Module):
         """Scans and fuses ``(N, H, W, E)``, with states in at least float32."""
         tokens = u.flatten(1, 2)
         dt, B, C = F.linear(tokens, self.x_proj_weight).split(self.split, dim=-1)
-        dtype = torch.promote_types(u.dtype, torch.float32)
         # A state of size 1 that is read out by ones is put out as it is.
         states = selective_scan(
-            tokens.to(dtype),
+            at_least_float32(tokens),
             F.linear(dt, self.dt_projs_weight),
             kept_of_weights(self, 'A', state_matrix, self.A_logs),
             B,
@@ -102,7 +102,7 @@ class StructureAwareMixer(nn.Module):
         )
         states = states.view(u.shape).permute(0, 3, 1, 2)
         fused = self.state_fusion(states).permute(0, 2, 3, 1)
-        return fused * C.view(*u.shape[:3], 1) + u * self.Ds
+        return fused * C.unflatten(1, u.shape[1:3]) + u * self.Ds
 
 
 class PackedStructureAwareMixer(nn.Module):

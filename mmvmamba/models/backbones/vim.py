@@ -29,6 +29,7 @@ from mmvmamba.layers import (
 )
 from mmvmamba.layers.evaluation import add_and_norm, autocast_dtype, convolve_all, fuses, is_plain
 from mmvmamba.ops.scan_order import reversed_order
+from mmvmamba.ops.symbolic import at_least_float32
 from mmvmamba.registry import MODELS
 
 from .base import BaseBackbone, check_images, resolve_arch, resolve_out_indices
@@ -261,11 +262,7 @@ class VisionMamba(BaseBackbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """The tokens of an image with their position embedding, ``(N, L, C)``, and their grid."""
-        check_images(x, self.patch_embed[0])
-        if min(x.shape[2:]) < self.patch_size:
-            raise ValueError(
-                f'images must have sides of {self.patch_size} pixels or more, got {tuple(x.shape)}'
-            )
+        check_images(x, self.patch_embed[0], self.patch_size)
         x = convolve_all(self.patch_embed, x)
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2).contiguous()
@@ -456,7 +453,7 @@ class VisionMamba(BaseBackbone):
 
 def add_to_stream(hidden: Tensor, residual: Tensor | None) -> Tensor:
     """The residual stream with ``hidden`` added, in at least float32."""
-    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+    hidden = at_least_float32(hidden)
     return hidden if residual is None else residual + hidden
 
 

@@ -25,6 +25,7 @@ from mmvmamba.layers.read_linear import ReadLinear
 from mmvmamba.layers.ssm import init_dt_proj_, initial_A_log, resolve_dt_rank, state_matrix
 from mmvmamba.ops.fused import convolve_silu
 from mmvmamba.ops.selective_scan import selective_scan
+from mmvmamba.ops.symbolic import at_least_float32, is_symbolic
 
 __all__ = ['BidirectionalMamba', 'causal_conv1d']
 
@@ -148,9 +149,9 @@ class BidirectionalMamba(nn.Module):
             kept_of_weights(self, 'A', stacked_state_matrix, *A_log),
             B.transpose(0, 1),
             C.transpose(0, 1),
-            kept_of_weights(self, 'D', stacked, *D).expand(len(orders), -1),
+            kept_of_weights(self, 'D', stacked, *D).expand(len(A_log), -1),
             z=z,
-            delta_bias=kept_of_weights(self, 'bias', stacked, *biases).expand(len(orders), -1),
+            delta_bias=kept_of_weights(self, 'bias', stacked, *biases).expand(len(A_log), -1),
             delta_softplus=True,
             channels_last=True,
             orders=orders,
@@ -200,9 +201,9 @@ def project(mixer: nn.Module, x: Tensor, projections: Sequence[nn.Linear]) -> Te
 
 def split_projection(
     mixer: nn.Module, x: Tensor, projections: Sequence[nn.Linear], sizes: Sequence[int]
-) -> list[Tensor]:
+) -> Sequence[Tensor]:
     """As ``project``, split into parts, which on a GPU lie as ``project_parts`` has them."""
-    dtype, is_gpu = autocast_dtype(x), x.device.type == 'cuda'
+    dtype, is_gpu = autocast_dtype(x), not is_symbolic(x) and x.device.type == 'cuda'
 
     def make(*weights: Tensor) -> Tensor:
         stack = torch.stack(weights)
@@ -211,7 +212,7 @@ def split_projection(
     weights = (projection.weight for projection in projections)
     stack = kept_of_weights(mixer, 'projection', make, *weights, also=dtype)
     y = torch.einsum('pnli,poi->pnlo', x, stack)
-    return split_aligned(y, sizes) if is_gpu else list(y.split(list(sizes), dim=-1))
+    return split_aligned(y, sizes) if is_gpu else y.split(list(sizes), dim=-1)
 
 
 def taps_in_order(*weights: Tensor) -> Tensor:
@@ -226,7 +227,3 @@ def stacked(*weights: Tensor) -> Tensor:
 
 def stacked_state_matrix(*A_logs: Tensor) -> Tensor:
     return state_matrix(torch.stack(A_logs))
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

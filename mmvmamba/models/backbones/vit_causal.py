@@ -231,9 +231,10 @@ class VisionTransformerCausal(BaseBackbone):
         self, x: Tensor, indices: Sequence[int]
     ) -> tuple[dict[int, Tensor], tuple[int, int]]:
         """The tokens after some blocks, the last of which is normed, and the patches' grid."""
-        check_images(x, self.patch_embed.proj)
-        grid = self._grid_of(x.shape[2:])
-        patches = self.patch_embed(x).flatten(2).transpose(1, 2)
+        check_images(x, self.patch_embed.proj, self.patch_size)
+        maps = self.patch_embed(x)
+        grid = (maps.shape[2], maps.shape[3])
+        patches = maps.flatten(2).transpose(1, 2)
         tokens = self._join(patches, self.cls_token)
         tokens = self.pos_drop(tokens + self._position_embedding(grid))
         outputs = {}

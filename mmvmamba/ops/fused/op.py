@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmvmamba.ops.symbolic import is_symbolic
 from mmvmamba.ops.triton_device import triton_unavailable_reason
 
 from . import reference, triton
@@ -26,7 +27,8 @@ def fuses(x: Tensor) -> bool:
     ``torch.compile`` fuses by itself, and what is exported is made of plain operators.
     """
     return (
-        x.device.type in FUSED_DEVICES
+        not is_symbolic(x)
+        and x.device.type in FUSED_DEVICES
         and not torch.is_grad_enabled()
         and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
         and not torch.compiler.is_compiling()

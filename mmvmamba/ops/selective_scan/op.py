@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmvmamba.ops.flops import register_scan_formulas
 from mmvmamba.ops.fused import fuses
+from mmvmamba.ops.symbolic import one_call
 
 from .arguments import ScanArgs, canonical_arguments, check_values
 from .dispatch import SCAN, chunk_length_for, debug_mode
@@ -66,6 +67,7 @@ def selective_scan(
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
+@one_call
 def selective_scan(
     u: Tensor,
     delta: Tensor,

@@ -179,5 +179,5 @@ def test_bad_arguments_are_named(settings, message):
 
 
 def test_an_image_without_a_patch_is_refused():
-    with pytest.raises(ValueError, match=r'16 x 16 pixels, got \(64, 15\)'):
+    with pytest.raises(ValueError, match=r'sides of 16 pixels or more, got \(2, 3, 64, 15\)'):
         build()(image(64, 15))
