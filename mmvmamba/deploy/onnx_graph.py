@@ -13,6 +13,8 @@ __all__ = ['OPSET', 'to_onnx']
 OPSET = 18
 # Whatever depends on weights alone is computed once, however large.
 NO_LIMIT = 1 << 62
+# Operators of one tensor whose values stay as they are, in their order.
+SHAPE_CHANGES = ('Reshape', 'Squeeze', 'Unsqueeze')
 
 
 def to_onnx(program: ExportedProgram, outputs: list[str]) -> 'onnx_ir.Model':
@@ -25,8 +27,8 @@ def to_onnx(program: ExportedProgram, outputs: list[str]) -> 'onnx_ir.Model':
     from onnxscript import opset18, optimizer
 
     def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-        # ONNX's own is exact for large values, too: nothing has to be chosen by a threshold.
-        return opset18.Softplus(x)
+        # onnxruntime's own takes several times as long.
+        return opset18.Max(x, opset18.Log(opset18.Add(opset18.Exp(opset18.Min(x, 20.0)), 1.0)))
 
     converted = torch.onnx.export(
         program,
@@ -43,4 +45,27 @@ def to_onnx(program: ExportedProgram, outputs: list[str]) -> 'onnx_ir.Model':
     optimizer.optimize_ir(
         model, onnx_shape_inference=False, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT
     )
+    _join_reshapes(model)
     return model
+
+
+def _join_reshapes(model: 'onnx_ir.Model') -> None:
+    """Leaves out what only changes a shape before a Reshape to a fixed one, and a Reshape to the
+    shape that there is already.
+    """
+    from onnx_ir.convenience import replace_all_uses_with
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    for node in model.graph:
+        shape = node.inputs[1].const_value if node.op_type == 'Reshape' else None
+        # A 0 would take its size from the input.
+        if shape is None or 0 in shape.numpy():
+            continue
+        source = node.inputs[0]
+        while (before := source.producer()) and before.op_type in SHAPE_CHANGES:
+            source = before.inputs[0]
+        node.replace_input_with(0, source)
+        result = node.outputs[0]
+        if source.shape == shape.numpy().tolist() and not result.is_graph_output():
+            replace_all_uses_with(result, source)
+    RemoveUnusedNodesPass()(model)

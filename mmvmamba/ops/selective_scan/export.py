@@ -9,8 +9,14 @@ and no product of decays is accumulated.
 
 The number of operators grows with the logarithm of the length, and none is a loop. A chunk has so
 few steps that each is written out: operators over one step of all chunks stay in a CPU's cache and
-are several times faster than those over all steps.
+are several times faster than those over all steps. What comes first is therefore the step in its
+chunk, then the chunk: the tokens are gathered in this order.
+
+In this file D is the number of channels and S that of states of a group, G that of groups, K that
+of directions, n that of chunks and c that of steps in one.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +28,8 @@ from .torch import backward
 
 __all__ = ['backward', 'forward', 'plain_scan', 'unavailable_reason']
 
-# Six doublings combine so many chunks. A longer sequence has longer chunks, then more of them.
-CHUNKS = 64
+# Doublings combine so many chunks. A longer sequence has longer chunks, then more of them.
+CHUNKS, CHUNKS_OF_FEW_DECAYS = 64, 32
 MAX_STEPS = 16
 
 
@@ -42,16 +48,8 @@ def forward(
     return out.contiguous(), last_state.contiguous() if with_last_state else None, None
 
 
-def steps_in_chunk(length: int) -> int:
-    return min(MAX_STEPS, (length + CHUNKS - 1) // CHUNKS)
-
-
 def plain_scan(args: ScanArgs) -> tuple[Tensor, Tensor]:
-    """Scans as ``selective_scan_ref`` does, in operators that every format has and autograd knows.
-
-    In this file D is the number of channels and S that of states of a group, G that of groups, K
-    that of directions, n that of chunks and c that of steps in one.
-    """
+    """Scans as ``selective_scan_ref`` does, in operators that every format and autograd have."""
     dtype = args.compute_dtype
     u, delta, A, B, C = (x.to(dtype) for x in args[:5])
     if args.delta_bias is not None:
@@ -59,90 +57,96 @@ def plain_scan(args: ScanArgs) -> tuple[Tensor, Tensor]:
     if args.delta_softplus:
         delta = F.softplus(delta)
 
-    groups, steps = B.shape[3], steps_in_chunk(args.length)
-    rows = _chunked_rows(args, u, delta, B.flatten(3), C.flatten(3), steps)
+    groups, steps = B.shape[3], _steps_in_chunk(args)
+    rows = _rows(args, steps, u, delta, B.flatten(3), C.flatten(3))
     A = A.transpose(1, 2).unsqueeze(1)  # (K, 1, S, D)
     if groups > 1:
         rows = [_groups_to_directions(x, groups) for x in rows]
         A = _groups_to_directions(A.expand(args.directions, -1, -1, -1)[None], groups)[0]
-    y, last_state = _scan_chunks(rows, A, (args.length - 1) % steps)
+    decays = _decays(rows[1], A, steps, at_once=_has_few_decays(args))
+    y, last_state = _scan_chunks(rows, A, decays, (args.length - 1) % steps)
     if groups > 1:
         y = _directions_to_groups(y, groups)
         last_state = _directions_to_groups(last_state, groups)
 
-    out = _to_tokens(y.flatten(2, 3), args)
-    if args.D is not None:
-        out = out + _skip(u, args.D.to(dtype), args.directions)
+    out = _sum_at_tokens(y, args, u)
     return out.to(args.u.dtype), last_state.squeeze(2).transpose(-1, -2)
 
 
-def _chunked_rows(
-    args: ScanArgs, u: Tensor, delta: Tensor, B: Tensor, C: Tensor, steps: int
+def _has_few_decays(args: ScanArgs) -> bool:
+    """Whether there are fewer decays than states of all steps, or as few as inputs."""
+    return args.A.shape[2] == 1 or args.delta.shape[1] < args.directions
+
+
+def _steps_in_chunk(args: ScanArgs) -> int:
+    # Where decays are computed at once, longer chunks take few operators more.
+    chunks = CHUNKS_OF_FEW_DECAYS if _has_few_decays(args) else CHUNKS
+    return min(MAX_STEPS, -(-args.length // chunks))
+
+
+def _rows(
+    args: ScanArgs, steps: int, u: Tensor, delta: Tensor, B: Tensor, C: Tensor
 ) -> list[Tensor]:
-    """delta * u, delta, B and C in the order of the steps, each ``(batch, K or 1, n, c, ...)``."""
-    if args.orders is not None and not args.order_all:
-        u = _gather_chunks(u, args.orders, steps)
-        delta, B, C = (_cut_chunks(x, steps) for x in (delta, B, C))
-        return [delta * u, delta, B, C]
-    rows = [delta * u, delta, B, C]
-    # One gather for all of them.
-    directions = max(x.shape[1] for x in rows)
-    together = torch.cat([_share(x, directions) for x in rows], dim=-1)
-    if args.orders is None:
-        together = _cut_chunks(together, steps)
+    """delta * u, delta, B, C in the order of the steps, each ``(batch, K or 1, c * n, 1, ...)``."""
+    count = -(-args.length // steps) * steps
+    # Steps behind the last one are those of its token: nothing comes after them.
+    when = torch.arange(count, device=u.device).clamp_max(args.length - 1)
+    when = when.view(-1, steps).t().flatten()
+    places = when[None] if args.orders is None else args.orders[:, when]
+    parts = [delta, B, C]
+    if args.order_all and args.A.shape[2] > 1 and all(x.shape[1] == u.shape[1] for x in parts):
+        # One gather for all of them: with several states they are little beside these.
+        parts = [delta * u, *parts]
+        gathered = _gather(torch.cat(parts, dim=-1), places)
+        return list(gathered.split([x.shape[-1] for x in parts], dim=-1))
+    delta, B, C = (_gather(x, places if args.order_all else when[None]) for x in parts)
+    return [delta * _gather(u, places), delta, B, C]
+
+
+def _gather(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of ``(batch, K or 1, length, X)`` at places ``(K or 1, ...)``: ``(batch, K, ..., 1,
+    X)``.
+    """
+    if x.shape[1] == 1:
+        gathered = x.index_select(2, places.flatten()).flatten(1, 2)
     else:
-        together = _gather_chunks(together, args.orders, steps)
-    return list(together.split([x.shape[-1] for x in rows], dim=-1))
+        places = places + x.shape[2] * torch.arange(x.shape[1], device=x.device)[:, None]
+        gathered = x.flatten(1, 2).index_select(1, places.flatten())
+    rows: Tensor = gathered.unflatten(1, (*places.shape, 1))
+    return rows
 
 
-def _share(x: Tensor, directions: int) -> Tensor:
-    return x if x.shape[1] == directions else x.expand(-1, directions, -1, -1)
+def _decays(delta: Tensor, A: Tensor, steps: int, at_once: bool) -> Sequence[Tensor]:
+    """The decays of each step in a chunk, ``(batch, K or 1, n, S, D)``."""
+    chunks = delta.shape[2] // steps
+    if at_once:
+        decays: Sequence[Tensor] = torch.exp(delta * A).split(chunks, dim=2)
+        return decays
+    return [torch.exp(step * A) for step in delta.split(chunks, dim=2)]
 
 
-def _cut_chunks(x: Tensor, steps: int) -> Tensor:
-    """(batch, K, length, ...) to (batch, K, n, c, ...); steps that are missing are zeros."""
-    missing = -x.shape[2] % steps
-    if missing:
-        x = F.pad(x, (0, 0, 0, missing))
-    chunks: Tensor = x.unflatten(2, (-1, steps))
-    return chunks
-
-
-def _gather_chunks(x: Tensor, orders: Tensor, steps: int) -> Tensor:
-    """Brings tokens into the orders of all directions: ``(batch, K, n, c, ...)``."""
-    length = orders.shape[1]
-    # Steps behind the last one are those of any token: nothing comes after them.
-    places = F.pad(orders, (0, -length % steps))
-    if x.shape[1] > 1:
-        places = places + length * torch.arange(len(orders), device=orders.device)[:, None]
-    gathered = x.flatten(1, 2).index_select(1, places.flatten())
-    chunks: Tensor = gathered.unflatten(1, (len(orders), -1, steps))
-    return chunks
-
-
-def _scan_chunks(rows: list[Tensor], A: Tensor, last: int) -> tuple[Tensor, Tensor]:
-    """The outputs ``(batch, K, n, c, D)``, and the state ``(batch, K, 1, S, D)`` after the step
+def _scan_chunks(
+    rows: list[Tensor], A: Tensor, decays: Sequence[Tensor], last: int
+) -> tuple[Tensor, Tensor]:
+    """The outputs ``(batch, K, c * n, 1, D)``, and the state ``(batch, K, 1, S, D)`` after the step
     ``last`` of the last chunk.
     """
     du, delta, B, C = rows
-    # A slice keeps its axis of one step, which is that of the states in a product.
-    decays = [torch.exp(step * A) for step in delta.split(1, dim=3)]
-    inputs = [
-        step * column
-        for step, column in zip(du.split(1, dim=3), B.transpose(3, 4).split(1, dim=4), strict=True)
-    ]
+    chunks = delta.shape[2] // len(decays)
+    steps = zip(du.split(chunks, dim=2), B.transpose(3, 4).split(chunks, dim=2), strict=True)
+    inputs = [step * column for step, column in steps]
     state = inputs[0]
     for decay, value in zip(decays[1:], inputs[1:], strict=True):
         state = decay * state + value
-    whole = torch.exp(delta.sum(3, keepdim=True) * A)
+    whole = torch.exp(delta.unflatten(2, (-1, chunks)).sum(2) * A)
     state = _shift(_double(whole, state), 1)
     outputs = []
-    for i, row in enumerate(C.split(1, dim=3)):
+    for i, row in enumerate(C.split(chunks, dim=2)):
         state = decays[i] * state + inputs[i]
         outputs.append(row * state if state.shape[3] == 1 else row @ state)
         if i == last:
             last_state = state[:, :, -1:]
-    return torch.cat(outputs, dim=3), last_state
+    return torch.cat(outputs, dim=2), last_state
 
 
 def _double(decay: Tensor, state: Tensor) -> Tensor:
@@ -164,17 +168,23 @@ def _shift(x: Tensor, count: int) -> Tensor:
     return F.pad(x, (0, 0, 0, 0, count, -count))
 
 
-def _to_tokens(y: Tensor, args: ScanArgs) -> Tensor:
-    """Sums directions, each output at its token's place: (batch, K, n * c, D) to (batch, length,
-    D).
-    """
-    if args.orders is None:
-        return y[:, 0, : args.length]
-    starts = y.shape[2] * torch.arange(args.directions, device=y.device)[:, None]
-    places = _inverse(args.orders) + starts
-    gathered = y.flatten(1, 2).index_select(1, places.flatten())
-    by_direction: Tensor = gathered.unflatten(1, places.shape)
-    return by_direction.sum(1)
+def _sum_at_tokens(y: Tensor, args: ScanArgs, u: Tensor) -> Tensor:
+    """Sums the outputs of all directions, and D * u, at their tokens: ``(batch, length, D)``."""
+    steps = _steps_in_chunk(args)
+    chunks = y.shape[2] // steps
+    device = y.device
+    visits = torch.arange(args.length, device=device)[None]
+    if args.orders is not None:
+        visits = _inverse(args.orders)
+    places = visits % steps * chunks + visits // steps
+    places = places + y.shape[2] * torch.arange(args.directions, device=device)[:, None]
+    gathered = y.flatten(1, 3).index_select(1, places.flatten()).unflatten(1, places.shape)
+    if args.D is None:
+        return gathered.sum(1)
+    D = args.D.to(u.dtype)
+    if u.shape[1] == args.directions:
+        return (gathered + u * D[:, None]).sum(1)
+    return gathered.sum(1) + u.flatten(1, 2) * D.expand(args.directions, -1).sum(0)
 
 
 def _inverse(orders: Tensor) -> Tensor:
@@ -183,15 +193,8 @@ def _inverse(orders: Tensor) -> Tensor:
     return torch.zeros_like(orders).scatter(1, orders, steps)
 
 
-def _skip(u: Tensor, D: Tensor, directions: int) -> Tensor:
-    """D * u summed over directions, ``(batch, length, D)``."""
-    if u.shape[1] == 1:
-        return u[:, 0] * D.expand(directions, -1).sum(0)
-    return (u * D[:, None]).sum(1)
-
-
 def _groups_to_directions(x: Tensor, groups: int) -> Tensor:
-    """(batch, K, n, c, G * R) to (batch, K * G, n, c, R): a group is scanned like a direction."""
+    """(batch, K, ..., G * R) to (batch, K * G, ..., R): a group is scanned like a direction."""
     parted: Tensor = x.unflatten(-1, (groups, -1))
     return parted.movedim(-2, 2).flatten(1, 2)
 
