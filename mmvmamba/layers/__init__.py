@@ -5,6 +5,7 @@ from .drop_path import drop_path, drop_path_rates
 from .layer_scale import layer_scale_parameter
 from .mlp import MLP
 from .norm import LayerNorm2d, build_norm2d
+from .padding import pad_to_multiple
 from .position_embedding import (
     CLASS_TOKENS,
     RESIZE_RULES,
@@ -43,6 +44,7 @@ __all__ = [
     'laid_out',
     'layer_scale_parameter',
     'map_to_tokens',
+    'pad_to_multiple',
     'remove_tokens',
     'resize_position_embedding',
     'resize_position_grid',

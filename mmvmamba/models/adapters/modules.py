@@ -28,6 +28,7 @@ __all__ = [
     'init_adapter_weights_',
     'pyramid_grids',
     'reference_points',
+    'softmax_of_few',
     'split_pyramid',
 ]
 
@@ -153,12 +154,23 @@ class MSDeformAttention(nn.Module):
         samples = (self.num_heads, self.num_levels, self.num_points)
         value = self.value_proj(value).unflatten(-1, (self.num_heads, -1))
         offsets = self.sampling_offsets(query).unflatten(-1, (*samples, 2))
-        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
+        weights = softmax_of_few(self.attention_weights(query).unflatten(-1, (self.num_heads, -1)))
         sides = tuple((width, height) for height, width in grids)
         sizes = table_of(sides, offsets.dtype, offsets.device)
         locations = points[:, :, None, :, None] + offsets / sizes[:, None]
         weights = weights.unflatten(-1, samples[1:])
         return self.output_proj(ms_deform_attn(value, grids, locations, weights))
+
+
+def softmax_of_few(x: Tensor) -> Tensor:
+    """Softmax over a short last axis.
+
+    On a CPU torch takes such rows one by one, where it takes vectors of numbers along other axes:
+    for rows of four that is ten times as fast, copies included.
+    """
+    if x.device.type != 'cpu' or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return x.softmax(-1)
+    return x.movedim(-1, 0).softmax(0).movedim(0, -1)
 
 
 class Injector(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvmamba.layers import build_norm2d, laid_out, settled, tokens_to_map
+from mmvmamba.layers import build_norm2d, laid_out, pad_to_multiple, settled, tokens_to_map
 from mmvmamba.models.backbones.base import BaseBackbone
 
 from .modules import (
@@ -161,7 +161,7 @@ class PyramidAdapter(BaseBackbone):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Returns maps of C channels at strides 4, 8, 16 and 32."""
-        image = pad_to_divisor(image)
+        image = pad_to_multiple(image, SIZE_DIVISOR, SIZE_DIVISOR)
         x, grid = self.embed(image)
         inputs = self.block_inputs(x, grid)
         geometry = PyramidGeometry.of(grid, like=x)
@@ -194,12 +194,6 @@ class PyramidAdapter(BaseBackbone):
             ]
         norms = (getattr(self, f'ad_norm{i}') for i in range(1, 5))
         return laid_out(norm(settled(level)) for norm, level in zip(norms, maps, strict=True))
-
-
-def pad_to_divisor(image: Tensor) -> Tensor:
-    """Adds zeros at the bottom and right up to the next multiple of 32."""
-    height, width = image.shape[-2:]
-    return F.pad(image, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
 
 
 def _rescaled(x: Tensor, scale: float) -> Tensor:

@@ -23,6 +23,7 @@ from mmvmamba.layers import (
     initial_A_log,
     laid_out,
     layer_scale_parameter,
+    pad_to_multiple,
     resolve_dt_rank,
     state_matrix,
 )
@@ -214,7 +215,7 @@ class TokenStage(nn.Module):
         window = (self.window_size, self.window_size)
         if self.use_clipped_windows:
             window = (min(window[0], height), min(window[1], width))
-        x = F.pad(x, (0, -width % window[1], 0, -height % window[0]))
+        x = pad_to_multiple(x, *window)
         tokens = window_partition(x, window)
         coins = batch if self.use_image_drop_path else None
         for block in self.blocks:

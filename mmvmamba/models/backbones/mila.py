@@ -18,6 +18,7 @@ from mmvmamba.layers import (
     conv_channels_last,
     drop_path,
     drop_path_rates,
+    pad_to_multiple,
     rotate_pairs,
 )
 from mmvmamba.layers.evaluation import linear, linear_halves
@@ -163,7 +164,7 @@ class PatchMerging(ExpandedDownsample):
     """Halves a map; odd sides are first padded with zeros at the bottom and right."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2)))
+        return super().forward(pad_to_multiple(x, 2, 2, channels_last=True))
 
 
 @MODELS.register_module()
@@ -235,8 +236,7 @@ class MILA(PyramidBackbone):
 
     def embed(self, images: Tensor) -> Tensor:
         """The map of the stem, of an image padded to whole patches."""
-        height, width = images.shape[-2:]
-        return super().embed(F.pad(images, (0, -width % PATCH_SIZE, 0, -height % PATCH_SIZE)))
+        return super().embed(pad_to_multiple(images, PATCH_SIZE, PATCH_SIZE))
 
     def fit_checkpoint(self, state: dict[str, Tensor]) -> None:
         """Leaves out the tables of rotations, which are those of one image size."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import (
@@ -21,6 +20,7 @@ from mmvmamba.layers import (
     laid_out,
     layer_scale_parameter,
     map_to_tokens,
+    pad_to_multiple,
     resize_position_grid,
     resolve_dt_rank,
     state_matrix,
@@ -86,8 +86,7 @@ class PlainMambaStem(nn.Module):
         x = convolve_all(self.convs, convolve_all(self.stem, x))
         # Zeros go to the bottom and right of this map, not of the image: the released weights were
         # trained so.
-        pad_bottom, pad_right = (-x.shape[2]) % self.half_patch, (-x.shape[3]) % self.half_patch
-        x = convolve(self.projection, F.pad(x, (0, pad_right, 0, pad_bottom)))
+        x = convolve(self.projection, pad_to_multiple(x, self.half_patch, self.half_patch))
         return map_to_tokens(x), (x.shape[2], x.shape[3])
 
 

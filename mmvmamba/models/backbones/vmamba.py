@@ -19,6 +19,7 @@ from mmvmamba.layers import (
     drop_path_rates,
     init_dt_proj_,
     initial_A_log,
+    pad_to_multiple,
     resolve_dt_rank,
     state_matrix,
 )
@@ -85,7 +86,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * in_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        x = pad_to_multiple(x, 2, 2, channels_last=True)
         # Column by column: the order that the weights were trained with.
         corners = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
         return self.reduction(self.norm(torch.cat(corners, dim=-1)))

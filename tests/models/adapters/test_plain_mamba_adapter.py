@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from mmvmamba.models.adapters import PlainMambaAdapter
-from mmvmamba.models.adapters.modules import MSDeformAttention, pyramid_grids, reference_points
+from mmvmamba.models.adapters.modules import (
+    MSDeformAttention,
+    pyramid_grids,
+    reference_points,
+    softmax_of_few,
+)
 from mmvmamba.testing import GoldenCase, load_filled, make_input
 
 GOLDEN = Path(__file__).parents[2] / 'golden' / 'plain_mamba'
@@ -167,3 +172,14 @@ def test_any_image_size_is_padded_at_the_bottom_and_right():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PlainMambaAdapter(**TINY, adapter=SETTINGS | settings)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (2, 1), (0, 4)], ids=str)
+def test_softmax_of_short_rows_is_that_of_torch(shape):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    upstream = torch.randn(shape, generator=generator, dtype=torch.float64)
+    results = []
+    for out in (softmax_of_few(x), x.softmax(-1)):
+        results.append((out, *torch.autograd.grad(out, x, upstream)))
+    torch.testing.assert_close(*results)
