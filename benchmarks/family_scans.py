@@ -84,10 +84,10 @@ def _mambavision(windows: int, length: int, dim: int) -> Scan:
     return Scan(lambda mixer: mixer(_tokens(windows, length, dim)), lambda: MambaVisionMixer(dim))
 
 
-def _vmamba(batch: int, side: int, dim: int, state: int = 1) -> Scan:
+def _vmamba(batch: int, grid: tuple[int, int], dim: int) -> Scan:
     return Scan(
-        lambda mixer: mixer(_tokens(batch, side, side, dim)),
-        lambda: CrossScanMixer(dim, ssm_ratio=1.0, d_state=state),
+        lambda mixer: mixer(_tokens(batch, *grid, dim)),
+        lambda: CrossScanMixer(dim, ssm_ratio=1.0, d_state=1),
     )
 
 
@@ -105,8 +105,10 @@ CASES = {
     'Vim-Ti 224, batch 64': _vim(64, 197, 192),
     'PlainMamba-L1 224, batch 64': _plain_mamba(64, (14, 14), 192),
     'PlainMamba-L1 800x1333': _plain_mamba(1, (50, 84), 192),
-    'VMamba-T stage 1, batch 64': _vmamba(64, 56, 96),
-    'VMamba-T stage 4, batch 64': _vmamba(64, 7, 768),
+    'VMamba-T stage 1, batch 64': _vmamba(64, (56, 56), 96),
+    'VMamba-T stage 2, batch 64': _vmamba(64, (28, 28), 192),
+    'VMamba-T stage 3, batch 64': _vmamba(64, (14, 14), 384),
+    'VMamba-T stage 4, batch 64': _vmamba(64, (7, 7), 768),
 }
 
 
@@ -117,7 +119,8 @@ def scan_of(name: str) -> tuple[ScanArgs, int]:
     with fake_autocast(), OperatorLog(keep='selective_scan') as log:
         scan.run(*modules)
     *tensors, softplus, order_all, _, _, _ = log.kept[0]
-    return ScanArgs(*tensors, softplus, order_all), chunk_length_for(torch.device('cuda'))
+    args = ScanArgs(*tensors, softplus, order_all)
+    return args, chunk_length_for(torch.device('cuda'), args.state)
 
 
 @contextmanager
@@ -129,7 +132,7 @@ def _as_on_hopper(chosen: list[tuple[str, Config]]) -> Iterator[None]:
         return [launch(*config) for config in configs][-1]
 
     with (
-        mock.patch.object(triton, '_run_tuned', each),
+        mock.patch.object(triton, 'run_tuned', each),
         mock.patch.object(triton, '_processors', lambda device: 132),
         mock.patch.object(triton, 'on_device', lambda device: mock.MagicMock()),
     ):
@@ -158,5 +161,5 @@ def launches_of(name: str, backward: bool, training: bool = False) -> list[tuple
         else:
             triton.forward(args, chunk if training else 0, False)
     configs = iter(str(config) for _, config in chosen)
-    tuned = ('selective_scan_fwd_kernel', 'selective_scan_bwd_kernel')
-    return [(next(configs) if x.name in tuned else '', x) for x in launches]
+    tuned = ('_fwd_kernel', '_bwd_kernel')
+    return [(next(configs) if x.name.endswith(tuned) else '', x) for x in launches]

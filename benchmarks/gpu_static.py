@@ -8,12 +8,20 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 from common import markdown_table, write_report
 from family_scans import CASES, launches_of
-from hopper_model import CLOCK, PROCESSORS, QUARTERS, cycles_per_round, warps_per_processor
+from hopper_model import (
+    BYTES_PER_SECOND,
+    CLOCK,
+    PROCESSORS,
+    QUARTERS,
+    cycles_per_round,
+    warps_per_processor,
+)
 from machine_code import Loop, disassemble, find_loops, resources
 
 from mmvmamba.ops.triton_compile import Launch, compile_for
@@ -96,23 +104,29 @@ class Kernel(NamedTuple):
         return {
             'issue': tiles * sum(kinds.values()) / CLOCK * MICRO,
             'exponentials': tiles * exponentials * EXP2_CYCLES / CLOCK * MICRO,
+            'memory': self.launch.tensor_bytes / BYTES_PER_SECOND * MICRO,
         }
 
     @property
     def microseconds(self) -> float:
-        """What the model predicts: warps of a quarter in turns, wave after wave."""
+        """What the model predicts: warps of a quarter in turns, wave after wave; or the memory."""
         all_warps = self.launch.programs * self.launch.num_warps / QUARTERS_OF_GPU
-        warps = max(1, min(round(all_warps), self.warps // QUARTERS))
+        # The fullest quarter is waited for.
+        warps = max(1, min(ceil(all_warps), self.warps // QUARTERS))
         waves = max(1.0, all_warps / warps)
         cycles = sum(cycles_per_round(loop.body, warps) for loop in self.loops)
-        return waves * self.tiles * cycles / CLOCK * MICRO
+        return max(waves * self.tiles * cycles / CLOCK * MICRO, self.bounds['memory'])
 
 
 class Pass(NamedTuple):
-    """A forward or backward pass with one configuration: its kernels, one after the other."""
+    """A forward or backward pass with one configuration: its kernels, one after the other.
+
+    The sum over directions, which others need as well, has its own row and is not in the pass.
+    """
 
     config: str
     kernels: tuple[Kernel, ...]
+    direction_sum: Kernel | None = None
 
     @property
     def microseconds(self) -> float:
@@ -139,7 +153,7 @@ def _tiles(launch: Launch) -> int:
     """How often a program runs its loops."""
     numbers = launch.numbers
     if 'STEPS' not in numbers:
-        return numbers['segments']
+        return numbers.get('segments', 1)
     # Segments end where chunks do, so a single one may be longer than the sequence.
     tiles = -(-min(numbers['segment_length'], numbers['length']) // numbers['STEPS'])
     blocks = -(-numbers['group_dim'] // numbers['DIMS'])
@@ -149,14 +163,17 @@ def _tiles(launch: Launch) -> int:
 def measure_pass(case: str, backward: bool, training: bool = False) -> list[Pass]:
     """Every configuration of a pass of a case."""
     before: list[Kernel] = []
-    passes = []
+    tuned: list[Kernel] = []
+    direction_sum = None
     for config, launch in launches_of(case, backward, training):
         kernel = measure_kernel(config, launch)
         if config:
-            passes.append(Pass(config, (*before, kernel)))
+            tuned.append(kernel)
+        elif tuned:
+            direction_sum = kernel
         else:
             before.append(kernel)
-    return passes
+    return [Pass(x.config, (*before, x), direction_sum) for x in tuned]
 
 
 def best_pass(passes: Sequence[Pass]) -> Pass:
@@ -177,12 +194,14 @@ MAMBA_SSM = {
 }
 # How often mamba_ssm's time ours should fit into it: forward, backward; backward of S1 and S2.
 FORWARD_TARGET, BACKWARD_TARGET, BACKWARD_TARGET_LARGE = 1.5, 1.3, 1.5
+# How often the time that memory alone would take a scan with a state of one number may.
+MEMORY_TARGET = 1.5
 # What a forward kernel and a backward kernel of a best configuration may spill, in bytes.
 MOST_SPILLED = {False: 0, True: 64}
 COLUMNS = (
     'case', 'pass', 'config', 'kernel', 'programs', 'registers', 'spilled bytes', 'shared bytes',
     'warps/SM', 'instructions/element', 'exp2/tile', 'shuffles/tile', 'loads/tile', 'us issue',
-    'us exponentials', 'us predicted', 'mamba_ssm : ours',
+    'us exponentials', 'us memory', 'us predicted', 'mamba_ssm : ours',
 )  # fmt: skip
 
 
@@ -198,21 +217,23 @@ def target_of(case: str, backward: bool) -> float:
 
 
 def rows_of(case: str, backward: bool, found: Pass) -> Iterator[dict[str, str]]:
-    """A row for each kernel of a pass; the last has the pass's sum."""
-    for kernel in found.kernels:
-        bounds, is_last = kernel.bounds, kernel is found.main
+    """A row for each kernel of a pass; that of the scan has the pass's sum."""
+    summed = [] if found.direction_sum is None else [found.direction_sum]
+    for kernel in (*found.kernels, *summed):
+        bounds, is_main = kernel.bounds, kernel is found.main
         loads = ', '.join(f'{n} x {bits}' for bits, n in sorted(kernel.widths('load').items()))
         microseconds = f'{kernel.microseconds:.0f}'
-        if is_last and len(found.kernels) > 1:
+        if is_main and len(found.kernels) > 1:
             microseconds += f', in all {found.microseconds:.0f}'
-        ratio = ratio_of(case, backward, found.microseconds) if is_last else None
+        ratio = ratio_of(case, backward, found.microseconds) if is_main else None
+        is_scan = kernel.loops and kernel.name != 'carry'
         cells = (
             case, 'backward' if backward else 'forward', kernel.config, kernel.name,
             str(kernel.launch.programs), str(kernel.registers), str(kernel.spilled),
             str(kernel.shared_bytes), str(kernel.warps),
-            '' if kernel.name == 'carry' else f'{kernel.per_element:.1f}',
-            str(kernel.kinds['exp2']), str(kernel.kinds['shuffle']), loads,
-            f'{bounds["issue"]:.0f}', f'{bounds["exponentials"]:.0f}', microseconds,
+            f'{kernel.per_element:.1f}' if is_scan else '',
+            *(f'{kernel.kinds[x]}' if kernel.loops else '' for x in ('exp2', 'shuffle')), loads,
+            *(f'{bounds[x]:.0f}' for x in ('issue', 'exponentials', 'memory')), microseconds,
             '' if ratio is None else f'{ratio:.2f}',
         )  # fmt: skip
         yield dict(zip(COLUMNS, cells, strict=True))
@@ -225,6 +246,10 @@ def find_misses(case: str, backward: bool, best: Pass) -> list[str]:
     ratio, target = ratio_of(case, backward, best.microseconds), target_of(case, backward)
     if ratio is not None and ratio < target:
         misses.append(f'{name}: {ratio:.2f} times as fast as mamba_ssm, wanted {target}')
+    memory = best.main.bounds['memory']
+    if case.startswith('VMamba') and best.microseconds > MEMORY_TARGET * memory:
+        times = best.microseconds / memory
+        misses.append(f'{name}: {times:.2f} times the bound of memory, wanted {MEMORY_TARGET}')
     for kernel in best.kernels:
         allowed = MOST_SPILLED[backward]
         if kernel.spilled > allowed:

@@ -12,10 +12,18 @@ from typing import NamedTuple
 
 from machine_code import Instruction
 
-__all__ = ['CLOCK', 'PROCESSORS', 'QUARTERS', 'cycles_per_round', 'warps_per_processor']
+__all__ = [
+    'BYTES_PER_SECOND',
+    'CLOCK',
+    'PROCESSORS',
+    'QUARTERS',
+    'cycles_per_round',
+    'warps_per_processor',
+]
 
 # An H100 SXM under load.
 CLOCK, PROCESSORS, QUARTERS = 1.755e9, 132, 4
+BYTES_PER_SECOND = 3.35e12
 REGISTERS, MOST_WARPS, MOST_BLOCKS, SHARED_BYTES = 65536, 64, 32, 227 * 1024
 LOAD_DELAY = 400
 

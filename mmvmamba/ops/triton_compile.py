@@ -37,6 +37,7 @@ class Launch(NamedTuple):
     num_warps: int
     programs: int
     numbers: dict[str, int]  # all integers that were passed, constants too
+    tensor_bytes: int  # of all tensors that were passed, each counted once
 
     @property
     def name(self) -> str:
@@ -66,7 +67,7 @@ def _describe(
 ) -> Launch:
     parameters = [p for p in kernel.params if p.name not in constants]
     signature = dict.fromkeys((p.name for p in kernel.params), 'constexpr')
-    aligned = []
+    aligned, tensor_bytes = [], 0
     numbers = {name: value for name, value in constants.items() if isinstance(value, int)}
     for parameter, value in zip(parameters, args, strict=True):
         if isinstance(value, int):
@@ -79,6 +80,7 @@ def _describe(
         if isinstance(value, Tensor):
             signature[parameter.name] = f'*{TYPES[value.dtype]}'
             is_aligned = value.storage_offset() * value.element_size() % ALIGNMENT == 0
+            tensor_bytes += value.numel() * value.element_size()
         elif isinstance(value, float):
             signature[parameter.name], is_aligned = 'fp32', False
         else:
@@ -86,7 +88,9 @@ def _describe(
             is_aligned = is_special and value % ALIGNMENT == 0
         if is_aligned:
             aligned.append(parameter.num)
-    return Launch(kernel, signature, constants, tuple(aligned), num_warps, programs, numbers)
+    return Launch(
+        kernel, signature, constants, tuple(aligned), num_warps, programs, numbers, tensor_bytes
+    )  # fmt: skip
 
 
 def _is_one(value: Any) -> bool:

@@ -32,7 +32,7 @@ def static(monkeypatch, tmp_path):
 def first_of(static, case, backward, kernel):
     """The first config of a kernel of a case."""
     launches = static.launches_of(case, backward)
-    config, launch = next(x for x in launches if x[1].name == f'selective_scan_{kernel}_kernel')
+    config, launch = next(x for x in launches if x[1].name.endswith(f'{kernel}_kernel'))
     return static.measure_kernel(config, launch)
 
 
@@ -57,6 +57,23 @@ def test_backward_kernel_keeps_what_was_won(static):
     assert found.widths('load')[16] == 0
 
 
+@pytest.mark.parametrize(
+    ('backward', 'kernel', 'most_per_element', 'most_spilled'),
+    [(False, 'single_state_fwd', 38, 0), (True, 'single_state_bwd', 74, 64)],
+)
+def test_kernels_of_one_state_keep_what_was_won(
+    static, backward, kernel, most_per_element, most_spilled
+):
+    found = first_of(static, 'VMamba-T stage 1, batch 64', backward, kernel)
+    assert found.spilled <= most_spilled
+    assert found.per_element <= most_per_element
+    # Two exponentials and, backward, that of softplus's derivative: nothing is computed twice.
+    assert found.kinds['exp2'] == (24 if backward else 16)
+    # Channels in words of 64 bits; what a token has of B and C is a number of 16.
+    assert found.widths('load')[64] == (6 if backward else 4)
+    assert found.widths('load')[16] == 4
+
+
 def test_shuffles_are_told_from_shifts(static):
     kinds = {name: kind_of(name) for name in ('SHFL.BFLY', 'SHF.R.U32')}
     assert kinds == {'SHFL.BFLY': 'shuffle', 'SHF.R.U32': 'select'}
@@ -66,25 +83,34 @@ def kind_of(operation):
     return import_module('machine_code').Instruction(operation, '', '').kind
 
 
-def test_images_of_many_sizes_share_their_kernels(static, monkeypatch):
+@pytest.mark.parametrize('family', ['plain_mamba', 'vmamba'])
+def test_images_of_many_sizes_share_their_kernels(static, monkeypatch, family):
     import family_scans
 
     keys, launched = set(), 0
     for grid in DETECTOR_GRIDS:
-        monkeypatch.setitem(family_scans.CASES, 'grid', family_scans._plain_mamba(1, grid, 192))
+        case = getattr(family_scans, f'_{family}')(1, grid, 192)
+        monkeypatch.setitem(family_scans.CASES, 'grid', case)
         for _, launch in family_scans.launches_of('grid', False):
             keys.add(launch.key())
             launched += 1
-    assert launched >= 5 * len(DETECTOR_GRIDS)
-    # Three configs, segments and the link between them.
-    assert len(keys) == 5
+    # Three configs, segments, the link between them and the sum over directions.
+    assert launched == 6 * len(DETECTOR_GRIDS)
+    assert len(keys) == 6
 
 
 def test_a_miss_is_told_in_words(static):
     class Kernel:
-        name, spilled, microseconds = 'fwd', 8, 71.0
+        name, spilled, microseconds, bounds = 'fwd', 8, 71.0, dict(memory=50.0)
 
     found = static.Pass('', (Kernel,))
+    assert static.find_misses('VMamba-T stage 1, batch 64', False, found) == [
+        'VMamba-T stage 1, batch 64, forward: fwd spills 8 bytes, allowed 0'
+    ]
+    Kernel.bounds['memory'] = 40.0
+    assert static.find_misses('VMamba-T stage 1, batch 64', False, found)[0] == (
+        'VMamba-T stage 1, batch 64, forward: 1.77 times the bound of memory, wanted 1.5'
+    )
     case = 'S3 (1, 384, 4200, 16)'
     assert static.find_misses(case, False, found) == [
         f'{case}, forward: 1.00 times as fast as mamba_ssm, wanted 1.5',

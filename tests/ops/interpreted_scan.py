@@ -51,6 +51,18 @@ CASES = {
     ),
     'vim': ((1, 9, 5, 4), dict(directions=2, shared=('u',)), SOFTPLUS),
     'vmamba': ((1, 6, 4, 1), dict(directions=4, shared=('u',), groups=2), SOFTPLUS),
+    'one state': ((2, 11, 37, 1), {}, SOFTPLUS),
+    'one state, segments': ((1, 37, 3, 1), {}, {}),
+    'one state, segments of four directions': (
+        (1, 33, 3, 1), dict(directions=4, shared=('u',)), SOFTPLUS
+    ),
+    'one state, no optional argument': (
+        (2, 9, 5, 1), dict(without=('D', 'z', 'delta_bias')), {}
+    ),
+    'one state, only B its own': ((1, 9, 5, 1), PLAIN_MAMBA, dict(order_all=False, **SOFTPLUS)),
+    'one state, bfloat16': (
+        (1, 25, 12, 1), dict(directions=4, shared=('u',), half=torch.bfloat16), SOFTPLUS
+    ),
     'everything shared': (
         (1, 6, 5, 4),
         dict(directions=3, shared=('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')),
@@ -64,6 +76,7 @@ LONG_CASES = {
     'plain_mamba, length 196': ((1, 196, 3, 8), PLAIN_MAMBA, dict(order_all=False, **SOFTPLUS)),
     'vim, length 197': ((1, 197, 3, 8), dict(directions=2, shared=('u',)), SOFTPLUS),
     'length 1025': ((1, 1025, 2, 4), {}, SOFTPLUS),
+    'vmamba, length 196': ((1, 196, 3, 1), dict(directions=4, shared=('u',)), SOFTPLUS),
 }
 
 
@@ -71,11 +84,15 @@ def main() -> None:
     accept_numpy()
     if '--long' in sys.argv:
         errors = {name: run(*case) for name, case in LONG_CASES.items()}
+        # Chunks as they are on a GPU.
+        dispatch.SINGLE_STATE_CHUNK_LENGTHS['cpu'] = dispatch.SINGLE_STATE_CHUNK_LENGTHS['cuda']
+        errors['vmamba in short chunks'] = run(*LONG_CASES['vmamba, length 196'])
     else:
         # Short sequences, quick to interpret, still have several chunks and segments.
         dispatch.CHUNK_LENGTHS['cpu'] = 4
         errors = {name: run(*case) for name, case in CASES.items()}
         errors['views'] = run(*CASES['two chunks'], view=strided)
+        errors['views of one state'] = run(*CASES['one state'], view=strided)
         errors['segments used'] = {'segments': float(segments_of(37))}
     json.dump(errors, sys.stdout)
 

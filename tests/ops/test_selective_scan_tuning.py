@@ -5,6 +5,7 @@ import torch
 
 from mmvmamba.fake_gpu import fake_gpu
 from mmvmamba.ops.selective_scan import triton as scan
+from mmvmamba.ops.selective_scan import triton_plan as plans
 from mmvmamba.ops.selective_scan.arguments import ScanArgs
 
 CONFIGS = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
@@ -20,9 +21,9 @@ def timed(monkeypatch):
         calls.append(run())
         return 1.0 if calls[-1] == FASTEST else 2.0
 
-    monkeypatch.setattr(scan, '_milliseconds', milliseconds)
+    monkeypatch.setattr(plans, '_milliseconds', milliseconds)
     monkeypatch.setattr(scan, '_processors', lambda device: 132)
-    monkeypatch.setattr(scan, '_tuned', {})
+    monkeypatch.setattr(plans, '_tuned', {})
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: False)
     monkeypatch.delenv('MMVMAMBA_TUNE', raising=False)
     return calls
@@ -35,7 +36,7 @@ def chosen(batch, length=196, device='cuda'):
         matrix = torch.empty(batch, 1, length, 1, 16, device=device)
         args = ScanArgs(u, u, torch.empty(1, 384, 16, device=device), matrix, matrix)
         plan = scan._plan(args, batch, 64)
-        return scan._run_tuned('forward', args, plan, 1, CONFIGS, lambda *config: config)
+        return plans.run_tuned('forward', args, plan, 1, CONFIGS, lambda *config: config)
 
 
 def test_the_fastest_is_found_once_for_sizes_alike(timed):
@@ -66,9 +67,15 @@ def test_the_shipped_table_serves_where_nothing_may_be_timed(timed, monkeypatch,
 
 
 def test_the_shipped_table_holds_configs_that_tuning_knows():
-    for (kernel, _), config in scan.SHIPPED.items():
-        assert config in (scan.FORWARD_CONFIGS if kernel == 'forward' else scan.BACKWARD_CONFIGS)
-    assert len(scan.SHIPPED) == 4
+    known = {
+        'forward': plans.FORWARD_CONFIGS,
+        'backward': plans.BACKWARD_CONFIGS,
+        'single forward': plans.SINGLE_FORWARD_CONFIGS,
+        'single backward': plans.SINGLE_BACKWARD_CONFIGS,
+    }
+    for (kernel, _), config in plans.SHIPPED.items():
+        assert config in known[kernel]
+    assert len(plans.SHIPPED) == 2 * len(known)
 
 
 def test_deterministic_runs_and_the_cpu_take_the_first(timed):

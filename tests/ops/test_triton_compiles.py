@@ -12,6 +12,7 @@ from mmvmamba.ops.ms_deform_attn import triton_kernels as deform_attn_kernels
 from mmvmamba.ops.selective_scan import triton as scan
 from mmvmamba.ops.selective_scan import triton_kernels as scan_kernels
 from mmvmamba.ops.selective_scan.arguments import canonical_arguments
+from mmvmamba.ops.selective_scan.dispatch import chunk_length_for
 from mmvmamba.ops.triton_compile import compile_for, recorded_launches
 from mmvmamba.ops.triton_device import interpreted
 from tests.ops.deform_attn_inputs import CASES, make_deform_attn_inputs
@@ -30,6 +31,7 @@ SCANS = {
     'windows': ((2, 49, 320, 8), dict(without=('D', 'delta_bias')), True),
     'odd sizes and groups': ((2, 37, 15, 5), dict(groups=3), True),
     'long': ((1, 3000, 32, 16), {}, True),
+    'vmamba': ((2, 49, 96, 1), dict(directions=4, shared=('u',), half=torch.bfloat16), True),
 }
 
 
@@ -64,12 +66,13 @@ def scan_launches(monkeypatch, shape, made, order_all, with_last_state):
     def launch_each(kernel, args, plan, variant, configs, launch):
         return [launch(*config) for config in configs][-1]
 
-    monkeypatch.setattr(scan, '_run_tuned', launch_each)
+    monkeypatch.setattr(scan, 'run_tuned', launch_each)
     with recorded_launches(scan_kernels) as launches:
-        _, _, checkpoints = scan.forward(args, 64, with_last_state)
+        chunk = chunk_length_for(torch.device('cuda'), args.state)
+        _, _, checkpoints = scan.forward(args, chunk, with_last_state)
         scan.forward(args, 0, False)
         scan.gated_forward(args, torch.zeros(args.batch, args.length, args.dim))
-        scan.backward(args, 64, checkpoints, grad_out, state if with_last_state else None)
+        scan.backward(args, chunk, checkpoints, grad_out, state if with_last_state else None)
     return launches
 
 
@@ -115,7 +118,7 @@ def all_scan_launches(monkeypatch, cases):
 
 def test_selective_scan_compiles(monkeypatch):
     """The first config of each kernel; the slow test compiles all."""
-    launches = all_scan_launches(monkeypatch, ['long'])
+    launches = all_scan_launches(monkeypatch, ['long', 'vmamba'])
     first = {}
     for launch in launches:
         first.setdefault(launch.name, launch)
@@ -128,7 +131,10 @@ def test_selective_scan_compiles(monkeypatch):
 @pytest.mark.parametrize('case', SCANS)
 def test_every_config_of_the_selective_scan_compiles(monkeypatch, case):
     launches = all_scan_launches(monkeypatch, [case])
-    assert len(launches) >= len(scan.FORWARD_CONFIGS) + len(scan.BACKWARD_CONFIGS)
+    configs = (scan.FORWARD_CONFIGS, scan.BACKWARD_CONFIGS)
+    if SCANS[case][0][3] == 1:
+        configs = (scan.SINGLE_FORWARD_CONFIGS, scan.SINGLE_BACKWARD_CONFIGS)
+    assert len(launches) >= sum(map(len, configs))
     for launch in launches:
         assert_is_machine_code(compile_for(launch, *TARGETS[0]), TARGETS[0])
 

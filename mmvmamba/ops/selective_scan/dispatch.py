@@ -60,6 +60,8 @@ SCAN = Backends(
 
 # Steps between two checkpoints; in the backward pass a backend holds the states of one chunk.
 CHUNK_LENGTHS = {'cpu': 64, 'cuda': 64}
+# Where a state is one number: a chunk's states are held in registers, and there are few to keep.
+SINGLE_STATE_CHUNK_LENGTHS = {'cuda': 8}
 
 # With MMVMAMBA_DEBUG=1, scans check the values of their arguments as well
 # (ops/selective_scan/arguments.py).
@@ -90,6 +92,7 @@ def debug_mode() -> bool:
     return os.environ.get(DEBUG_VARIABLE, '0') == '1'
 
 
-def chunk_length_for(device: torch.device) -> int:
+def chunk_length_for(device: torch.device, state: int) -> int:
     """Steps between the states that are kept for the backward pass."""
-    return CHUNK_LENGTHS.get(device.type, 64)
+    length = CHUNK_LENGTHS.get(device.type, 64)
+    return SINGLE_STATE_CHUNK_LENGTHS.get(device.type, length) if state == 1 else length

@@ -157,7 +157,7 @@ def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[T
     needs_grad = torch.is_grad_enabled() and any(
         x is not None and x.requires_grad for x in args[:7]
     )
-    chunk_length = chunk_length_for(args.u.device) if needs_grad else 0
+    chunk_length = chunk_length_for(args.u.device, args.state) if needs_grad else 0
     operator = _for_functorch(torch.ops.mmvmamba.selective_scan, _FunctionalScan)
     outputs: Outputs = operator(*args, backend, chunk_length, with_last_state)
     return outputs[:2]

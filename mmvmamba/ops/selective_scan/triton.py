@@ -1,13 +1,9 @@
 """The ``triton`` backend: CUDA and ROCm, and the CPU under Triton's interpreter (for tests)."""
 
-import os
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
-from itertools import pairwise
-from statistics import median
 from types import ModuleType
-from typing import NamedTuple, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,39 +11,27 @@ from torch import Tensor
 from mmvmamba.ops.triton_device import on_device, power_of_two, triton_unavailable_reason
 
 from .arguments import ScanArgs
+from .triton_plan import (
+    BACKWARD_CONFIGS,
+    FORWARD_CONFIGS,
+    SEGMENT_STEPS,
+    SINGLE_BACKWARD_CONFIGS,
+    SINGLE_FORWARD_CONFIGS,
+    WARPS_PER_PROCESSOR,
+    Plan,
+    cut,
+    run_tuned,
+)
 
 __all__ = ['backward', 'forward', 'gated_forward', 'unavailable_reason']
 
 LARGEST_STATE = 256
-# States of a channel block, states = channels * padded state size; steps of a tile; warps. The
-# first serves where nothing is tuned. Wider blocks share B and C among more channels, narrower
-# ones make more programs.
-FORWARD_CONFIGS = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
-BACKWARD_CONFIGS = ((256, 4, 1), (128, 4, 1), (512, 4, 2))
-# What is taken where nothing may be timed: by kernel, and whether the programs of the first config
-# fill the device (or scan several directions each). Predicted for Hopper
-# (docs/benchmarks/gpu_static.md), used on every generation.
-SHIPPED = {
-    ('forward', True): (256, 8, 1),
-    ('forward', False): (128, 8, 1),
-    ('backward', True): (256, 4, 1),
-    ('backward', False): (256, 4, 1),
-}
-# 0: nothing is timed.
-TUNE_VARIABLE = 'MMVMAMBA_TUNE'
-# Programs of one warp for each multiprocessor: with fewer, long sequences are cut into segments.
-WARPS_PER_PROCESSOR = 8
-SEGMENT_STEPS = 64
-# Segments cost a second pass, almost as long as the first.
-FEWEST_SEGMENTS = 3
-# Values that a program of the gate's kernel makes.
-GATE_BLOCK = 1024
+# Tiles of a state of one number that registers hold.
+SINGLE_STEPS = (4, 8, 16, 32)
+# Tokens and channels that a program of the gate's kernel makes, and its warps.
+GATE_TOKENS, GATE_DIMS, GATE_WARPS = 16, 64, 4
 # Directions with one decay that share a program: four would not fit into registers.
 SHARED_DIRECTIONS = (2, 3)
-
-Result = TypeVar('Result')
-
-_tuned: dict[tuple, tuple[int, int, int]] = {}
 
 
 def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
@@ -62,20 +46,24 @@ def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     out, last_state, checkpoints = _scan_directions(args, chunk_length, with_last_state)
-    return _sum_directions(out)[:, 0].to(args.u.dtype), last_state, checkpoints
+    return _sum_directions(args, out, None), last_state, checkpoints
 
 
 def gated_forward(args: ScanArgs, z: Tensor | None) -> Tensor:
     """The sum over directions times ``silu(z)``, both ``(batch, length, dim)``."""
     out, _, _ = _scan_directions(args, 0, False)
-    if z is None:
-        return _sum_directions(out)[:, 0].to(args.u.dtype)
+    return _sum_directions(args, out, z)
+
+
+def _sum_directions(args: ScanArgs, out: Tensor, z: Tensor | None) -> Tensor:
+    if z is None and args.directions == 1:
+        return out[:, 0]
     gated = args.u.new_empty(args.batch, args.length, args.dim)
-    block = GATE_BLOCK
+    programs = args.batch * -(-args.length // GATE_TOKENS) * -(-args.dim // GATE_DIMS)
     with on_device(args.u.device):
-        _kernels().selective_scan_gate_kernel[(-(-gated.numel() // block),)](
-            out, z, gated, *z.stride(), args.batch, args.length, args.dim,
-            DIRECTIONS=args.directions, BLOCK=block, num_warps=4,
+        _kernels().selective_scan_gate_kernel[(programs,)](
+            out, z, gated, *((0, 0, 0) if z is None else z.stride()), args.length, args.dim,
+            DIRECTIONS=args.directions, TOKENS=GATE_TOKENS, DIMS=GATE_DIMS, num_warps=GATE_WARPS,
         )  # fmt: skip
     return gated
 
@@ -84,10 +72,10 @@ def _scan_directions(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As ``forward``, without the sum over directions: ``(batch, directions, length, dim)``."""
-    kernels = _kernels()
     args = _with_whole_rows(args)
     u, directions, length, dim = args.u, args.directions, args.length, args.dim
-    shared = _shared_directions(args)
+    is_single = _is_single(args, chunk_length)
+    shared = 1 if is_single else _shared_directions(args)
     plan = _plan(args, args.batch * directions // shared, chunk_length or SEGMENT_STEPS)
     after = None
     if plan.segments > 1:
@@ -103,24 +91,57 @@ def _scan_directions(
         checkpoints = u.new_empty(shape, dtype=torch.float32)
 
     def launch(width: int, steps: int, warps: int) -> None:
-        # Long tiles of several directions spill, and compile for a minute.
-        steps = min(steps, 4) if shared > 1 else steps
         dims = _dims(args, width)
         programs = args.batch * directions // shared * plan.segments * plan.groups
-        kernels.selective_scan_fwd_kernel[(programs * -(-plan.group_dim // dims),)](
+        steps = min(steps, chunk_length or steps) if is_single else steps
+        kernel, constants = _forward_kernel(args, is_single, shared, steps)
+        kernel[(programs * -(-plan.group_dim // dims),)](
             u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, args.orders, after,
             out, last_state, checkpoints,
             *_strides(args),
             directions, length, plan.groups, plan.group_dim, plan.segments,
             plan.segment_length, chunk_length or plan.segment_length,
-            state=args.state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, SHARED=shared,
-            SHARED_PADDED=power_of_two(shared), STEPS=steps, DIMS=dims,
-            STATE=power_of_two(args.state), num_warps=warps,
+            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, DIMS=dims, num_warps=warps,
+            **constants,
         )  # fmt: skip
 
     with on_device(u.device):
-        _run_tuned('forward', args, plan, shared, FORWARD_CONFIGS, launch)
+        if is_single:
+            run_tuned('single forward', args, plan, 1, SINGLE_FORWARD_CONFIGS, launch)
+        else:
+            run_tuned('forward', args, plan, shared, FORWARD_CONFIGS, launch)
     return out, last_state, checkpoints
+
+
+def _is_single(args: ScanArgs, chunk_length: int) -> bool:
+    """Whether the kernels for a state of one number serve: their tiles are chunks."""
+    return args.state == 1 and chunk_length in (0, *SINGLE_STEPS)
+
+
+def _is_wide(args: ScanArgs, *more: Tensor) -> bool:
+    """Whether offsets within what a direction has of a batch element need more than 32 bits."""
+    strides = [args.dim]
+    for x in (args.u, args.delta, args.B, args.C, *(x.unsqueeze(1) for x in more)):
+        strides += (abs(x.stride(2)), abs(x.stride(3)))
+    reach = max(strides) * (args.length + args.dim)
+    return reach >= 2**31
+
+
+def _forward_kernel(
+    args: ScanArgs, is_single: bool, shared: int, steps: int
+) -> tuple[Any, dict[str, int]]:
+    """A kernel and the constants that are its own."""
+    if is_single:
+        return _kernels().single_state_fwd_kernel, dict(STEPS=steps, WIDE=_is_wide(args))
+    # Long tiles of several directions spill, and compile for a minute.
+    steps = min(steps, 4) if shared > 1 else steps
+    return _kernels().selective_scan_fwd_kernel, dict(
+        state=args.state,
+        SHARED=shared,
+        SHARED_PADDED=power_of_two(shared),
+        STEPS=steps,
+        STATE=power_of_two(args.state),
+    )
 
 
 def backward(
@@ -130,7 +151,6 @@ def backward(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    kernels = _kernels()
     args = _with_whole_rows(args)
     batch, directions, length, dim = args.batch, args.directions, args.length, args.dim
     plan = _plan(args, batch * directions, chunk_length)
@@ -152,31 +172,19 @@ def backward(
     grad_A = buffer(*rows, args.state)
     grad_D = None if args.D is None else buffer(*rows)
     grad_bias = None if args.delta_bias is None else buffer(*rows)
+    tensors = (checkpoints, after, grad_out, grad_u, grad_delta, grad_A, grad_D, grad_bias)
+    is_single = _is_single(args, chunk_length)
 
     def launch(width: int, steps: int, warps: int) -> tuple[Tensor, Tensor]:
-        dims, state = _dims(args, width), power_of_two(args.state)
-        # Each split owns a block, or its sums would stay unwritten; all have as many, but for one.
-        blocks = -(-plan.group_dim // dims)
-        splits = min(blocks, max(1, plan.warps // (plan.units * warps)))
-        splits = -(-blocks // -(-blocks // splits))
-        matrix = (splits, batch, directions, length, plan.groups, args.state)
-        grad_B, grad_C = buffer(*matrix), buffer(*matrix)
-        programs = splits * plan.groups * plan.segments * batch * directions
-        scratch = buffer(programs, -(-chunk_length // steps) * dims * state)
-        kernels.selective_scan_bwd_kernel[(programs,)](
-            args.u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, args.orders,
-            checkpoints, after, grad_out,
-            grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, scratch,
-            *_strides(args), *grad_out.stride(),
-            batch, directions, length, plan.groups, plan.group_dim, splits,
-            plan.segments, plan.segment_length, chunk_length, scratch.shape[1],
-            state=args.state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all,
-            STEPS=steps, DIMS=dims, STATE=state, num_warps=warps,
-        )  # fmt: skip
-        return grad_B, grad_C
+        steps = chunk_length if is_single else steps
+        return _launch_backward(args, plan, chunk_length, tensors, is_single, width, steps, warps)
 
     with on_device(args.u.device):
-        grad_B, grad_C = _run_tuned('backward', args, plan, 1, BACKWARD_CONFIGS, launch)
+        if is_single:
+            name, configs = 'single backward', SINGLE_BACKWARD_CONFIGS
+        else:
+            name, configs = 'backward', BACKWARD_CONFIGS
+        grad_B, grad_C = run_tuned(name, args, plan, 1, configs, launch)
     return (
         _to_shape(grad_u, args.u),
         _to_shape(grad_delta, args.delta),
@@ -188,41 +196,53 @@ def backward(
     )
 
 
-class _Plan(NamedTuple):
-    """How a scan is cut: groups of channels with their own B and C, and segments of the length."""
+def _launch_backward(
+    args: ScanArgs, plan: Plan, chunk_length: int, tensors: tuple[Tensor | None, ...],
+    is_single: bool, width: int, steps: int, warps: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Launches the kernel with one config; returns its sums of the gradients of B and C."""
+    kernels, dims, new = _kernels(), _dims(args, width), args.u.new_empty
+    blocks = -(-plan.group_dim // dims)
+    splits = blocks if is_single else _splits(plan, blocks, warps)
+    matrix = (splits, args.batch, args.directions, args.length, plan.groups, args.state)
+    grad_B, grad_C = new(matrix, dtype=torch.float32), new(matrix, dtype=torch.float32)
+    programs = splits * plan.groups * plan.segments * args.batch * args.directions
+    inputs = (args.u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, args.orders)
+    grad_out = tensors[2]
+    assert grad_out is not None
+    given = (*inputs, *tensors, grad_B, grad_C, *_strides(args), *grad_out.stride())
+    sizes = (args.batch, args.directions, args.length, plan.groups, plan.group_dim)
+    flags = dict(SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, STEPS=steps, DIMS=dims)
+    if is_single:
+        kernels.single_state_bwd_kernel[(programs,)](
+            *given, *sizes, plan.segments, plan.segment_length, **flags,
+            WIDE=_is_wide(args, grad_out), num_warps=warps,
+        )  # fmt: skip
+        return grad_B, grad_C
+    state = power_of_two(args.state)
+    scratch = new(programs, -(-chunk_length // steps) * dims * state, dtype=torch.float32)
+    kernels.selective_scan_bwd_kernel[(programs,)](
+        *given, scratch, *sizes, splits, plan.segments, plan.segment_length, chunk_length,
+        scratch.shape[1], state=args.state, STATE=state, **flags, num_warps=warps,
+    )  # fmt: skip
+    return grad_B, grad_C
 
-    groups: int
-    group_dim: int
-    segments: int
-    segment_length: int
-    units: int  # programs of one channel block
-    blocks: int  # blocks of channels in a unit, as wide as the first config has them
-    warps: int  # warps that fill the device
+
+def _splits(plan: Plan, blocks: int, warps: int) -> int:
+    """How many programs share the blocks of a unit: what fills the device, but no more."""
+    # Each split owns a block, or its sums would stay unwritten; all have as many, but for one.
+    splits = min(blocks, max(1, plan.warps // (plan.units * warps)))
+    return -(-blocks // -(-blocks // splits))
 
 
-def _plan(args: ScanArgs, rows: int, multiple: int) -> _Plan:
+def _plan(args: ScanArgs, rows: int, multiple: int) -> Plan:
     groups, width = args.B.shape[3], _dims(args, BACKWARD_CONFIGS[0][0])
     warps = WARPS_PER_PROCESSOR * _processors(args.u.device)
-    return _cut(rows, groups, args.dim // groups, args.length, multiple, width, warps)
-
-
-@lru_cache(maxsize=256)
-def _cut(
-    rows: int, groups: int, group_dim: int, length: int, multiple: int, width: int, warps: int
-) -> _Plan:
-    blocks = -(-group_dim // width)
-    wanted = warps // (rows * groups * blocks)
-    if wanted < FEWEST_SEGMENTS:
-        wanted = 1
-    segment_length = -(-length // min(wanted, -(-length // multiple)))
-    segment_length = -(-segment_length // multiple) * multiple
-    segments = -(-length // segment_length)
-    units = rows * groups * segments
-    return _Plan(groups, group_dim, segments, segment_length, units, blocks, warps)
+    return cut(rows, groups, args.dim // groups, args.length, multiple, width, warps)
 
 
 def _carry(
-    args: ScanArgs, plan: _Plan, x: Tensor, matrix: Tensor, reverse: bool, last: Tensor | None
+    args: ScanArgs, plan: Plan, x: Tensor, matrix: Tensor, reverse: bool, last: Tensor | None
 ) -> Tensor:
     """The states before (or, in reverse, their gradients after) each segment."""
     kernels = _kernels()
@@ -272,63 +292,6 @@ def _shared_directions(args: ScanArgs) -> int:
     return next((n for n in SHARED_DIRECTIONS if args.directions % n == 0), 1)
 
 
-def _run_tuned(
-    kernel: str,
-    args: ScanArgs,
-    plan: _Plan,
-    variant: int,
-    configs: tuple[tuple[int, int, int], ...],
-    launch: Callable[[int, int, int], Result],
-) -> Result:
-    """Launches with the fastest of the configs for inputs of this kind; returns what that returns.
-
-    Nothing is timed where that would do harm: sums over channels follow the block width, so that
-    they would differ from run to run (torch told to be deterministic) or from process to process
-    (distributed training), and a graph that is being captured would hold what is timed. There a
-    config that was timed before serves (in a graph alone), or that of the shipped table.
-    """
-    device = args.u.device
-    if device.type != 'cuda' or torch.are_deterministic_algorithms_enabled():
-        return launch(*configs[0])
-    # Sizes by powers of two: images of many sizes must not tune again and again.
-    sizes = (args.length.bit_length(), plan.units.bit_length(), plan.group_dim, args.state)
-    kind = (device, args.u.dtype, args.orders is None, args.order_all, variant)
-    key = (kernel, *kind, *sizes, args.u.stride(-1) == 1)
-    if not _may_tune():
-        return launch(*_shipped(kernel, plan, variant))
-    if key not in _tuned:
-        if torch.cuda.is_current_stream_capturing():
-            return launch(*_shipped(kernel, plan, variant))
-        _tuned[key] = min(configs, key=lambda config: _milliseconds(lambda: launch(*config)))
-    return launch(*_tuned[key])
-
-
-def _may_tune() -> bool:
-    if os.environ.get(TUNE_VARIABLE, '1') == '0':
-        return False
-    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not (is_distributed and torch.distributed.get_world_size() > 1)
-
-
-def _shipped(kernel: str, plan: _Plan, variant: int) -> tuple[int, int, int]:
-    """The config of the table for a GPU that the programs fill, or do not."""
-    return SHIPPED[kernel, variant > 1 or plan.units * plan.blocks >= plan.warps]
-
-
-def _milliseconds(run: Callable[[], object], warmup: int = 3, repeats: int = 10) -> float:
-    """The median of a few runs. Allocates nothing but what the runs do."""
-    for _ in range(warmup):
-        run()
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
-    events[0].record()
-    for event in events[1:]:
-        run()
-        event.record()
-    events[-1].synchronize()
-    times: list[float] = [x.elapsed_time(y) for x, y in pairwise(events)]
-    return median(times)
-
-
 def _strides(args: ScanArgs) -> tuple[int, ...]:
     return (
         *_shared_strides(args.u, 1), *_shared_strides(args.delta, 1), _direction_stride(args.A),
@@ -365,10 +328,6 @@ def _vector_gradient(total: Tensor | None, like: Tensor | None) -> Tensor | None
     if total is None or like is None:
         return None
     return _to_shape(total.sum((0, 2)), like, axis=0)
-
-
-def _sum_directions(out: Tensor) -> Tensor:
-    return out if out.shape[1] == 1 else out.sum(1, keepdim=True)
 
 
 def _dims(args: ScanArgs, width: int) -> int:

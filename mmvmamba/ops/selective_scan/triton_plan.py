@@ -1,0 +1,144 @@
+"""How the Triton backend cuts a scan into programs, and with which config it launches them."""
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise
+from statistics import median
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from .arguments import ScanArgs
+
+__all__ = [
+    'BACKWARD_CONFIGS',
+    'FORWARD_CONFIGS',
+    'SEGMENT_STEPS',
+    'SHIPPED',
+    'SINGLE_BACKWARD_CONFIGS',
+    'SINGLE_FORWARD_CONFIGS',
+    'WARPS_PER_PROCESSOR',
+    'Plan',
+    'cut',
+    'run_tuned',
+]
+
+Config = tuple[int, int, int]
+
+# States of a channel block, states = channels * padded state size; steps of a tile; warps. The
+# first serves where nothing is tuned. Wider blocks share B and C among more channels, narrower
+# ones make more programs.
+FORWARD_CONFIGS: tuple[Config, ...] = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
+BACKWARD_CONFIGS: tuple[Config, ...] = ((256, 4, 1), (128, 4, 1), (512, 4, 2))
+# Where a state is one number; the backward pass takes a chunk for a tile.
+SINGLE_FORWARD_CONFIGS: tuple[Config, ...] = ((128, 8, 1), (128, 16, 1), (256, 16, 1))
+SINGLE_BACKWARD_CONFIGS: tuple[Config, ...] = ((128, 8, 1), (256, 8, 1))
+# What is taken where nothing may be timed: by kernel, and whether the programs of the first config
+# fill the device (or scan several directions each). Predicted for Hopper
+# (docs/benchmarks/gpu_static.md), used on every generation.
+SHIPPED = {
+    ('forward', True): (256, 8, 1),
+    ('forward', False): (128, 8, 1),
+    ('backward', True): (256, 4, 1),
+    ('backward', False): (256, 4, 1),
+    ('single forward', True): (128, 8, 1),
+    ('single forward', False): (128, 8, 1),
+    ('single backward', True): (128, 8, 1),
+    ('single backward', False): (128, 8, 1),
+}
+# 0: nothing is timed.
+TUNE_VARIABLE = 'MMVMAMBA_TUNE'
+# Programs of one warp for each multiprocessor: with fewer, long sequences are cut into segments.
+WARPS_PER_PROCESSOR = 8
+SEGMENT_STEPS = 64
+# Segments cost a second pass, almost as long as the first.
+FEWEST_SEGMENTS = 3
+
+Result = TypeVar('Result')
+
+_tuned: dict[tuple, Config] = {}
+
+
+class Plan(NamedTuple):
+    """How a scan is cut: groups of channels with their own B and C, and segments of the length."""
+
+    groups: int
+    group_dim: int
+    segments: int
+    segment_length: int
+    units: int  # programs of one channel block
+    blocks: int  # blocks of channels in a unit, as wide as the first config has them
+    warps: int  # warps that fill the device
+
+
+@lru_cache(maxsize=256)
+def cut(
+    rows: int, groups: int, group_dim: int, length: int, multiple: int, width: int, warps: int
+) -> Plan:
+    blocks = -(-group_dim // width)
+    wanted = warps // (rows * groups * blocks)
+    if wanted < FEWEST_SEGMENTS:
+        wanted = 1
+    segment_length = -(-length // min(wanted, -(-length // multiple)))
+    segment_length = -(-segment_length // multiple) * multiple
+    segments = -(-length // segment_length)
+    units = rows * groups * segments
+    return Plan(groups, group_dim, segments, segment_length, units, blocks, warps)
+
+
+def run_tuned(
+    kernel: str,
+    args: ScanArgs,
+    plan: Plan,
+    variant: int,
+    configs: tuple[Config, ...],
+    launch: Callable[[int, int, int], Result],
+) -> Result:
+    """Launches with the fastest of the configs for inputs of this kind; returns what that returns.
+
+    Nothing is timed where that would do harm: sums over channels follow the block width, so that
+    they would differ from run to run (torch told to be deterministic) or from process to process
+    (distributed training), and a graph that is being captured would hold what is timed. There a
+    config that was timed before serves (in a graph alone), or that of the shipped table.
+    """
+    device = args.u.device
+    if device.type != 'cuda' or torch.are_deterministic_algorithms_enabled():
+        return launch(*configs[0])
+    # Sizes by powers of two: images of many sizes must not tune again and again.
+    sizes = (args.length.bit_length(), plan.units.bit_length(), plan.group_dim, args.state)
+    kind = (device, args.u.dtype, args.orders is None, args.order_all, variant)
+    key = (kernel, *kind, *sizes, args.u.stride(-1) == 1)
+    if not _may_tune():
+        return launch(*_shipped(kernel, plan, variant))
+    if key not in _tuned:
+        if torch.cuda.is_current_stream_capturing():
+            return launch(*_shipped(kernel, plan, variant))
+        _tuned[key] = min(configs, key=lambda config: _milliseconds(lambda: launch(*config)))
+    return launch(*_tuned[key])
+
+
+def _may_tune() -> bool:
+    if os.environ.get(TUNE_VARIABLE, '1') == '0':
+        return False
+    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not (is_distributed and torch.distributed.get_world_size() > 1)
+
+
+def _shipped(kernel: str, plan: Plan, variant: int) -> Config:
+    """The config of the table for a GPU that the programs fill, or do not."""
+    return SHIPPED[kernel, variant > 1 or plan.units * plan.blocks >= plan.warps]
+
+
+def _milliseconds(run: Callable[[], object], warmup: int = 3, repeats: int = 10) -> float:
+    """The median of a few runs. Allocates nothing but what the runs do."""
+    for _ in range(warmup):
+        run()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+    events[0].record()
+    for event in events[1:]:
+        run()
+        event.record()
+    events[-1].synchronize()
+    times: list[float] = [x.elapsed_time(y) for x, y in pairwise(events)]
+    return median(times)
