@@ -181,6 +181,14 @@ def test_works_with(name, what):
     OFFERS[what](build(name).eval(), image(64, 64))
 
 
+def test_tables_of_rotations_follow_the_size_of_images_in_a_symbolic_trace():
+    backbone = build('VisionMamba', use_rope=True).eval()
+    traced = torch.fx.symbolic_trace(backbone)
+    for size in ((64, 64), (96, 64)):
+        with torch.no_grad():
+            as_before(traced(image(*size))[-1], backbone, image(*size))
+
+
 @pytest.mark.slow
 def test_tables_that_an_export_makes_have_values():
     for orders in (cross_orders, snake_orders):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mmvmamba.ops.symbolic import one_call
+
 __all__ = ['GridRotation']
 
 # Positions run from 0 to this number along each side, whatever the size of the grid.
@@ -41,12 +43,20 @@ class GridRotation(nn.Module):
         Returns:
             Cosines and sines, both ``(num_skipped + h * w, C)``.
         """
-        cos, sin = self.freqs_cos, self.freqs_sin
-        if tuple(grid) != self.grid:
-            angles = grid_angles(self.embed_dims, grid, cos.device)
-            cos, sin = angles.cos().to(cos.dtype), angles.sin().to(sin.dtype)
+        cos, sin = tables_of_grid(*grid, self.freqs_cos, self.freqs_sin, self.grid)
         unturned = cos.new_ones(num_skipped, self.embed_dims)
         return torch.cat([unturned, cos]), torch.cat([torch.zeros_like(unturned), sin])
+
+
+@one_call
+def tables_of_grid(
+    height: int, width: int, cos: Tensor, sin: Tensor, own_grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The tables of another grid, or those that are there, of their own."""
+    if (height, width) == own_grid:
+        return cos, sin
+    angles = grid_angles(cos.shape[-1], (height, width), cos.device)
+    return angles.cos().to(cos.dtype), angles.sin().to(sin.dtype)
 
 
 def grid_angles(
