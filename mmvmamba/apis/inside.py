@@ -1,6 +1,7 @@
 """Pictures of what goes on inside a model, by its name or config and an image."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from mmengine.config import Config
 from torch import Tensor, nn
 
@@ -27,27 +28,16 @@ from mmvmamba.visualization.recording import record_attention, record_scans
 from .bare_models import build_bare, default_shape
 from .model_table import MODEL_TABLE
 
-__all__ = ['INSIDE', 'draw_curves', 'draw_index', 'draw_inside', 'prepare_image']
+__all__ = ['INSIDE', 'draw_curves', 'draw_index', 'draw_inside']
 
 # ImageNet's mean and deviation, which all families take.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 # Detectors and segmentors are looked at with an image of this height and width.
 SHAPE = (256, 256)
-
-
-def prepare_image(image: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, Tensor]:
-    """Brings an image to a size, and to what a model takes.
-
-    Args:
-        image: RGB, uint8 (H, W, 3).
-        shape: Height and width.
-
-    Returns:
-        The resized image and the tensor, ``(1, 3, H, W)``.
-    """
-    small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
-    values = (small.astype(np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return small, torch.from_numpy(values).permute(2, 0, 1)[None]
+# Pictures have this height, and at most so many times the width.
+HEIGHT, WIDEST = 320, 4
+# A map with fewer tokens on a side has no path to speak of.
+LEAST_SIDE = 4
 
 
 def draw_inside(
@@ -76,14 +66,29 @@ def draw_inside(
         torch.manual_seed(0)
         model = build_bare(config)
     shape = default_shape(config) if config.default_scope == 'mmpretrain' else SHAPE
-    small, tensor = prepare_image(image, shape)
-    return INSIDE[kind](model.eval(), small, tensor, place)
+    return INSIDE[kind](model.eval(), _shown(image), _prepared(image, shape), place)
+
+
+def _prepared(image: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    """What a model takes: an image of a size, with ImageNet's mean and deviation."""
+    small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+    values = (small.astype(np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return torch.from_numpy(values).permute(2, 0, 1)[None]
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """The image as it is seen: what the model takes is pressed into a square."""
+    width = round(image.shape[1] * HEIGHT / image.shape[0])
+    way = cv2.INTER_AREA if image.shape[0] > HEIGHT else cv2.INTER_CUBIC
+    size = min(max(width, HEIGHT // WIDEST), HEIGHT * WIDEST), HEIGHT
+    return cv2.resize(image, size, interpolation=way)
 
 
 def _scan(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
-    # The last map is the smallest: its arrows can be seen.
-    last = record_scans(backbone_of(model), tensor)[-1]
-    return draw_paths(last.paths, last.grid)
+    scans = record_scans(backbone_of(model), tensor)
+    # The last maps are the smallest: their arrows can be seen.
+    shown = next((scan for scan in scans[::-1] if min(scan.grid) >= LEAST_SIDE), scans[0])
+    return draw_paths(shown.paths, shown.grid)
 
 
 def _decay(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) -> np.ndarray:
@@ -126,7 +131,8 @@ def _features(model: Any, image: np.ndarray, tensor: Tensor, place: tuple) -> np
             stages = [(i + 1) * count // 4 - 1 for i in range(4)]
             _, maps = model.backbone.feature_maps(tensor, stages)
     names = (f'map {i + 1}, {x.shape[2]} x {x.shape[3]}' for i, x in enumerate(maps))
-    colours = (feature_colours(x[0]) for x in maps)
+    size = image.shape[1], image.shape[0]
+    colours = (cv2.resize(feature_colours(x[0]), size, None, 0, 0, cv2.INTER_NEAREST) for x in maps)
     return row_of_pictures({'image': image, **dict(zip(names, colours, strict=True))}, 240)
 
 
@@ -136,7 +142,7 @@ def _field(model: nn.Module, image: np.ndarray, tensor: Tensor, place: tuple) ->
     field = receptive_field(backbone_of(model), images)
     # Most of it is small: a logarithm shows how far it reaches.
     heat = np.log1p(field / max(field.mean(), 1e-12))
-    black = np.zeros_like(image)
+    black = np.zeros((*tensor.shape[2:], 3), np.uint8)
     return row_of_pictures({'receptive field of the middle': draw_heat(black, heat, 1.0)})
 
 
@@ -179,10 +185,11 @@ def draw_curves(logs: Sequence[str | Path], path: str | Path) -> list[str]:
     Raises:
         ValueError: A log is missing, empty or torn.
     """
+    names = _run_names(logs)
     lines: dict[str, dict[str, tuple[list, list]]] = {}
     for log in logs:
         for name, points in _read_log(Path(log)).items():
-            lines.setdefault(name, {})[_run_name(Path(log))] = points
+            lines.setdefault(name, {})[names[str(Path(log))]] = points
     # Whole losses and figures of validation; parts of losses, times and memory are left out, and
     # what does not occur, which COCO's figures say with -1.
     shown = [
@@ -192,12 +199,13 @@ def draw_curves(logs: Sequence[str | Path], path: str | Path) -> list[str]:
         and any(value != -1 for _, ys in runs.values() for value in ys)
     ]
     figure, axes = new_figure(max(len(shown), 1), width=4.6, height=3.6)
-    colours = {_run_name(Path(log)): f'C{i}' for i, log in enumerate(logs)}
+    colours = {name: f'C{i}' for i, name in enumerate(names.values())}
     for item, name in zip(axes, shown, strict=False):
         for run, (xs, ys) in lines[name].items():
             marker = '.' if len(xs) < 30 else None
             item.plot(xs, ys, label=run, marker=marker, color=colours[run])
         item.set_title(name, loc='left', fontsize=10)
+        item.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         # mmengine counts what is validated in epochs where training does.
         item.set_xlabel('epoch or step' if '/' in name else 'step')
     axes[0].legend(frameon=False, fontsize=8)
@@ -205,8 +213,14 @@ def draw_curves(logs: Sequence[str | Path], path: str | Path) -> list[str]:
     return shown
 
 
-def _run_name(log: Path) -> str:
-    return log.parents[2].name if log.name == 'scalars.json' else log.name
+def _run_names(logs: Sequence[str | Path]) -> dict[str, str]:
+    """The name of each work dir, or the whole path where two have the same name."""
+    names = {}
+    for log in map(Path, logs):
+        whole = log.resolve()
+        names[str(log)] = whole.parents[2].name if log.name == 'scalars.json' else whole.name
+    is_shared = {name for name, count in Counter(names.values()).items() if count > 1}
+    return {log: log if name in is_shared else name for log, name in names.items()}
 
 
 def _read_log(log: Path) -> dict[str, tuple[list, list]]:

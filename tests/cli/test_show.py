@@ -20,6 +20,7 @@ from mmvmamba.visualization.heatmaps import (
     feature_colours,
     receptive_field,
 )
+from mmvmamba.visualization.panels import HEADER
 from mmvmamba.visualization.results import MISSED, RIGHT
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'toy'
@@ -55,6 +56,19 @@ def test_kinds(kind, family, columns, tmp_path):
     picture = show(tmp_path, kind, '--model', TOY.format(family))
     assert picture.shape[1] >= columns * 170
     assert picture.shape[0] > 150
+
+
+def test_the_image_keeps_its_proportions(tmp_path):
+    cv2.imwrite(str(tmp_path / 'wide.png'), np.full((50, 100, 3), 200, np.uint8))
+    arguments = 'cam', '--model', TOY.format('mambaout'), '--image', str(tmp_path / 'wide.png')
+    picture = show(tmp_path, *arguments)
+    assert picture.shape == (320 + HEADER, 2 * (2 * 320 + 4), 3)
+
+
+def test_of_the_maps_of_a_pyramid_one_that_has_a_path_is_drawn(tmp_path):
+    # The last map of so small an image is a single token.
+    picture = show(tmp_path, 'scan', '--model', TOY.format('vmamba'))
+    assert picture.shape[0] == 4 * 40 + HEADER
 
 
 @pytest.mark.parametrize('task', ['det_mambaout_retinanet', 'seg_mambaout'])
@@ -162,15 +176,15 @@ def test_the_field_is_where_a_change_is_seen(family):
     assert float(sum(slopes)) / 3 == pytest.approx(float(field.max()), rel=0.02)
 
 
-def test_curves_of_two_trainings(tmp_path):
-    for name in ('first', 'second'):
+@pytest.mark.parametrize('names', [('first', 'second'), ('first/run', 'second/run')])
+def test_curves_of_two_trainings(names, tmp_path):
+    for name in names:
         folder = tmp_path / name / '20260101_000000' / 'vis_data'
         folder.mkdir(parents=True)
         records = [dict(step=i, loss=1 / (i + 1), lr=0.1) for i in range(5)]
         records.append({'coco/bbox_mAP': 0.4, 'step': 5})
         (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
-    logs = [str(tmp_path / 'first'), str(tmp_path / 'second')]
-    picture = show(tmp_path, 'curves', *logs)
+    picture = show(tmp_path, 'curves', *(str(tmp_path / name) for name in names))
     # Loss, learning rate and the figure of validation.
     assert picture.shape[1] > 3 * 500
     # Each training has its colour, in every panel.
