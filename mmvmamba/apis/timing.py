@@ -1,5 +1,6 @@
 """How long a model takes and how much memory: warmed up, synchronised, with the spread."""
 
+import os
 import statistics
 import time
 import warnings
@@ -69,6 +70,8 @@ def peak_memory(run: Run, device: torch.device | str = 'cpu') -> float:
         run()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    # Without a GPU the profiler would write an error to the terminal.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')
     with warnings.catch_warnings():
         # That events are cleared behind the pass, which is the only one.
         warnings.simplefilter('ignore', UserWarning)

@@ -147,5 +147,5 @@ def _unsafe(path: Path, reason: str) -> str:
         f'{path} holds objects that are not read safely ({first_line(reason)}). '
         f'Nothing in it was executed. '
         'If you trust its source, convert it once with '
-        '`python tools/model_converters/convert_checkpoint.py IN OUT --allow-pickle`'
+        '`mmvmamba convert IN OUT --allow-pickle`'
     )

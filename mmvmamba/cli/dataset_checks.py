@@ -73,8 +73,7 @@ def check_pairs(cfg: Config, loaders: tuple[str, ...]) -> None:
             if faults:
                 more = f' (and {len(faults) - 1} more faults)' if len(faults) > 1 else ''
                 raise UserError(
-                    f'{loader}: {faults[0]}{more}; python tools/misc/check_dataset.py '
-                    f'{cfg.filename} lists all'
+                    f'{loader}: {faults[0]}{more}; mmvmamba data check {cfg.filename} lists all'
                 )
 
 

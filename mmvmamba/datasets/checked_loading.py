@@ -20,7 +20,7 @@ from .label_maps import depth_problem, shape_problem
 
 __all__ = ['CheckedImage', 'CheckedMask', 'check_loading']
 
-REMEDY = 'tools/misc/check_dataset.py lists all such files.'
+REMEDY = '`mmvmamba data check CONFIG` lists all such files.'
 SIGNATURES = (b'\xff\xd8', b'\x89PNG')
 
 

@@ -33,7 +33,7 @@ __all__ = ['GuardedRunner', 'end_if_log_is_lost']
 # One of mmengine's runners follows among the bases of a class.
 _Base: Any = object
 
-REMEDY = 'Name other data, or read them with tools/misc/check_dataset.py.'
+REMEDY = 'Name other data, or read them with `mmvmamba data check CONFIG`.'
 
 
 def _raise_log_error(handler: logging.FileHandler, record: logging.LogRecord) -> None:

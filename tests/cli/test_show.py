@@ -286,6 +286,7 @@ def test_the_worst_and_the_best_images_of_a_test(tmp_path):
         (['curves', 'empty.json'], 'empty.json is empty'),
         (['curves', 'torn.json'], 'torn.json, line 2 is torn'),
         (['index', 'torn.json'], 'is no table'),
+        (['index', 'head.csv'], 'head.csv is no table'),
         (['confusion'], 'show confusion takes one file, of mmvmamba test --out FILE.json'),
         (['worst', 'gone.json'], 'there is no file gone.json'),
         (['best', 'torn.json'], 'torn.json is no result file'),
@@ -295,6 +296,7 @@ def test_the_worst_and_the_best_images_of_a_test(tmp_path):
 )
 def test_bad_input_ends_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     (tmp_path / 'empty.json').write_text('')
+    (tmp_path / 'head.csv').write_text('{"loss": 1}')
     image = dict(image='a.png', truth=[], found=[], ignored=[])
     boxes = dict(task='detection', classes=['disc'], images=[image])
     (tmp_path / 'boxes.json').write_text(json.dumps(boxes))

@@ -118,7 +118,7 @@ def test_runs_refuse_masks_that_are_missing(tool, ade, tmp_path, capsys, request
         main([CONFIG, *arguments, '--work-dir', str(tmp_path), *options(ade)])
     message = capsys.readouterr().err
     assert f'its mask {mask_of(ade, 2, "validation")} is missing; ' in message
-    assert f'tools/misc/check_dataset.py {CONFIG} lists all' in message
+    assert f'mmvmamba data check {CONFIG} lists all' in message
 
 
 def test_an_empty_split_is_named_when_its_loader_is_built(tmp_path):

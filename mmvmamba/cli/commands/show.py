@@ -87,10 +87,12 @@ def _speeds(path: str) -> dict[str, float]:
 
     try:
         with open(path) as file:
-            rows = list(csv.DictReader(file))
-        # One that ran out of memory has no figure.
-        return {row['model']: float(row['images/s']) for row in rows if row['ms']}
-    except (KeyError, TypeError, ValueError):
+            table = csv.DictReader(file)
+            if not {'model', 'images/s', 'ms'} <= set(table.fieldnames or ()):
+                raise ValueError('other columns')
+            # One that ran out of memory has no figure.
+            return {row['model']: float(row['images/s']) for row in table if row['ms']}
+    except (TypeError, ValueError):
         raise UserError(f'{path} is no table of mmvmamba benchmark --csv') from None
 
 

@@ -103,7 +103,8 @@ class FoundData(ABC):
             epochs=settings.epochs,
             workers=workers,
             persistent=workers > 0,
-            warmup=max(1, min(500, steps // 10)),
+            # One step alone would never come to the rate: it is the last of the warm-up that does.
+            warmup=max(2, min(500, steps // 10)),
         )
 
 

@@ -81,7 +81,7 @@ SIZE_DTYPE = np.dtype('<u8')
 CHECKSUM_DTYPE = np.dtype('<u8')
 DIGEST_BYTES = 32
 
-CREATE_COMMAND = 'python tools/dataset_converters/create_lmdb_dataset.py create'
+CREATE_COMMAND = 'mmvmamba data lmdb create'
 BUILD_AGAIN = f'Build it again with `{CREATE_COMMAND}`.'
 
 

@@ -11,7 +11,7 @@ from mmvmamba.registry import HOOKS
 
 __all__ = ['LabelRangeHook']
 
-REMEDY = 'tools/misc/check_dataset.py lists all such files.'
+REMEDY = '`mmvmamba data check CONFIG` lists all such files.'
 
 
 @HOOKS.register_module()

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 
 from mmvmamba.apis.catalogue import catalogue
@@ -52,6 +54,20 @@ def test_the_config_suits_every_family(model, folder, capsys):
     assert cfg.train_cfg.max_epochs == 30
     assert [item['type'] for item in cfg.param_scheduler] == ['LinearLR', 'CosineAnnealingLR']
     assert 'class folders, 3 classes' in capsys.readouterr().out
+
+
+def test_the_rate_rises_to_its_value_in_the_shortest_training(folder):
+    arguments_of_one = arguments(folder, '--epochs', '1')
+    warmup = load_config(write_config(parse_args('train', arguments_of_one))).param_scheduler[0]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    scheduler = PARAM_SCHEDULERS.build(dict(warmup, optimizer=optimizer))
+    # Four steps: the batches have three images.
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.01, 1, 1, 1])
 
 
 def another_class(folder):

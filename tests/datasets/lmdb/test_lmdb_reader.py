@@ -127,7 +127,7 @@ def test_missing_key_is_named(database):
 
 
 def test_missing_database_is_named(tmp_path):
-    with pytest.raises(LMDBDataError, match=r'none\.lmdb.*create_lmdb_dataset\.py create'):
+    with pytest.raises(LMDBDataError, match=r'none\.lmdb.*mmvmamba data lmdb create'):
         len(LMDBReader(tmp_path / 'none.lmdb'))
     (tmp_path / 'empty.lmdb').mkdir()
     with pytest.raises(LMDBDataError, match=r'empty\.lmdb'):
