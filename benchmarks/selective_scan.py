@@ -31,6 +31,8 @@ SHAPES = [
     (1, 16384, 192, 16),
 ]
 FOUR_DIRECTIONS = (8, 196, 384, 16)
+BESIDE_C = [(4, 196, 384, 16), (4, 1024, 192, 1), (8, 49, 160, 8)]
+TRAINING = [(2, 196, 384, 16), (4, 1024, 192, 1), (8, 49, 160, 8)]
 
 
 def main() -> None:
@@ -46,6 +48,9 @@ def main() -> None:
     )
     if args.c is not None:
         beside_c(args.repeats, args.cpu_time, args.c)
+        return
+    if args.training:
+        training(args.repeats, args.cpu_time)
         return
     single_direction(args.repeats, args.cpu_time)
     four_directions(args.repeats, args.cpu_time)
@@ -64,7 +69,7 @@ def beside_c(repeats: int, cpu_time: bool, flags: str) -> None:
         loop = ctypes.CDLL(str(library)).scan
         print(f'C: cc -O3 {flags}; ns per element, one thread; best in brackets.\n')
         print('| batch, length, dim, state | ours | C | ours / C |\n|---|---|---|---|')
-        for shape in [(4, 196, 384, 16), (4, 1024, 192, 1), (8, 49, 160, 8)]:
+        for shape in BESIDE_C:
             inputs, _ = make_inputs(*shape)
             A = (inputs['A'] * 1.4426950408889634).t().contiguous()
 
@@ -87,6 +92,35 @@ def beside_c(repeats: int, cpu_time: bool, flags: str) -> None:
             cells = [f'{middle * scale:.3f} ({best * scale:.3f})' for middle, best in times]
             ratio = times[0][0] / times[1][0]
             print(f'| {", ".join(map(str, shape))} | {" | ".join(cells)} | {ratio:.2f} |')
+
+
+def training(repeats: int, cpu_time: bool) -> None:
+    """Forward and backward on one thread, with the gradients of all arguments."""
+    torch.set_num_threads(1)
+    print('ns per element, one thread; best in brackets.\n')
+    print('| batch, length, dim, state | forward + backward | forward, nothing kept |')
+    print('|---|---|---|')
+    for shape in TRAINING:
+        inputs, upstream = make_inputs(*shape)
+        leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+
+        def forward(inputs: dict = inputs) -> torch.Tensor:
+            return selective_scan(
+                **inputs, delta_softplus=True, channels_last=True, backend='numba'
+            )
+
+        def both(
+            leaves: dict = leaves, upstream: torch.Tensor = upstream, forward: Callable = forward
+        ):
+            with torch.enable_grad():
+                return torch.autograd.grad(forward(leaves), list(leaves.values()), upstream)
+
+        scale = 1e6 / (shape[0] * shape[1] * shape[2] * shape[3])
+        cells = [
+            f'{middle * scale:.3f} ({best * scale:.3f})'
+            for middle, best in timed([both, forward], [repeats, repeats], cpu_time)
+        ]
+        print(f'| {", ".join(map(str, shape))} | {" | ".join(cells)} |', flush=True)
 
 
 def single_direction(repeats: int, cpu_time: bool) -> None:
@@ -203,7 +237,7 @@ def plain_mamba(repeats: int) -> None:
                 scans = sum(
                     event.cpu_time_total
                     for event in profiler.key_averages()
-                    if event.key == 'mmvmamba::selective_scan'
+                    if event.key in ('mmvmamba::selective_scan', 'mmvmamba::gated_scan')
                 )
                 shares.append((total, scans / 1e3))
         total, scans = sorted(shares)[len(shares) // 2]
@@ -258,6 +292,9 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='-march=native -fno-trapping-math',
         help='compare with a loop in C compiled with these flags instead (default: %(const)s)',
+    )
+    parser.add_argument(
+        '--training', action='store_true', help='time forward and backward together instead'
     )
     parser.add_argument('--model', action='store_true', help='profile PlainMamba-L1 too')
     return parser.parse_args()

@@ -19,6 +19,7 @@ __all__ = ['Count', 'count_config', 'count_model', 'count_operations']
 KINDS = {
     'convolution': 'convolutions',
     'selective_scan': 'selective scans',
+    'gated_scan': 'selective scans',
     'ms_deform_attn': 'deformable attention',
     'bmm': 'batched products',
     'baddbmm': 'batched products',

@@ -17,7 +17,7 @@ from mmvmamba import __version__
 from mmvmamba.compat import INSTALL_COMMAND, mmcv_ops, mmcv_ops_status, require
 from mmvmamba.cpus import usable_cpus
 from mmvmamba.ops.backends import Backends
-from mmvmamba.ops.cpu.instruction_set import VARIABLE, instruction_set, part_lanes
+from mmvmamba.ops.cpu.instruction_set import VARIABLE, instruction_set, vector_lanes
 from mmvmamba.ops.ms_deform_attn.dispatch import DEFORM_ATTN
 from mmvmamba.ops.selective_scan.dispatch import SCAN
 
@@ -81,7 +81,7 @@ def _vectors() -> str:
     if importlib.util.find_spec('numba') is None:
         return 'unknown without numba'
     try:
-        lanes = part_lanes()
+        lanes = vector_lanes()
     except ValueError as error:
         return str(error)
     return f'{instruction_set()}, {lanes} channels in a loop over states (set with {VARIABLE})'

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mmvmamba.ops.cpu.instruction_set import PART_LANES, instruction_set, part_lanes
+from mmvmamba.ops.cpu.instruction_set import VECTOR_LANES, instruction_set, vector_lanes
 
 pytest.importorskip('numba', reason='kernels for the CPU are compiled by numba')
 
@@ -56,20 +56,20 @@ def test_features_are_those_of_this_cpu_unless_numba_is_told_otherwise(compiled_
     features = binding.get_host_cpu_features()
     found = compiled_for(None, None)
     assert (found == 'avx512') == bool(features.get('avx512f'))
-    assert part_lanes() == PART_LANES[found] or VARIABLE in os.environ
+    assert vector_lanes() == VECTOR_LANES[found] or VARIABLE in os.environ
 
 
 @pytest.mark.parametrize('lanes', [4, 8, 16, 32, 64])
 def test_the_variable_wins(lanes, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(lanes))
-    assert part_lanes() == lanes
+    assert vector_lanes() == lanes
 
 
 @pytest.mark.parametrize('value', ['12', '0', '-8', 'avx2', '128', ' 8'])
 def test_another_value_is_refused(value, monkeypatch):
     monkeypatch.setenv(VARIABLE, value)
     with pytest.raises(ValueError, match=f'{VARIABLE} must be one of 4, 8, 16, 32, 64, got'):
-        part_lanes()
+        vector_lanes()
 
 
 @pytest.mark.full

@@ -170,6 +170,20 @@ def test_no_checkpoints_are_kept_without_gradients():
     assert not checkpoints[:, :, 0].any()
 
 
+@pytest.mark.parametrize('half', [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('directions', [0, 2])
+def test_evaluation_takes_one_operator_and_changes_nothing(directions, half):
+    inputs = make_scan_inputs(2, 9, 70, 4, directions=directions, half=half)
+    options = dict(channels_last=True, delta_softplus=True)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        got = selective_scan(**inputs, **options)
+        with torch.autocast('cpu', torch.bfloat16):
+            beside_autocast = selective_scan(**inputs, **options)
+    assert list(counter.get_flop_counts()['Global']) == [torch.ops.mmvmamba.gated_scan]
+    assert torch.equal(got, selective_scan(**inputs, **options))
+    assert torch.equal(got, beside_autocast)
+
+
 def test_forward_keeps_little_for_the_backward_pass():
     inputs = make_scan_inputs(1, 256, 8, 16, without=('z',))
     inputs = {name: x.requires_grad_() for name, x in inputs.items()}

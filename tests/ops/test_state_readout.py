@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from mmvmamba.ops.cpu.compiled import has_numba
-from mmvmamba.ops.cpu.instruction_set import part_lanes
+from mmvmamba.ops.cpu.instruction_set import vector_lanes
 from mmvmamba.ops.state_fusion import state_fusion_ref
 from mmvmamba.ops.state_readout import merged_taps, op, read_out, read_out_ref
 from mmvmamba.testing import assert_close
 
 needs_numba = pytest.mark.skipif(not has_numba(), reason='numba is not installed')
-CHANNELS = 2 * part_lanes()
+CHANNELS = 2 * vector_lanes()
 
 
 def inputs(height, width, channels=CHANNELS, dtype=torch.float32):

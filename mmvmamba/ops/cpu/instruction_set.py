@@ -5,17 +5,17 @@ import platform
 from functools import lru_cache
 from typing import Any
 
-__all__ = ['PART_LANES', 'VARIABLE', 'instruction_set', 'part_lanes']
+__all__ = ['VARIABLE', 'VECTOR_LANES', 'instruction_set', 'vector_lanes']
 
 VARIABLE = 'MMVMAMBA_SCAN_LANES'
 # Four registers each. Measured for AVX-512 and AVX2 (docs/benchmarks/selective_scan.md), inferred
 # for the rest.
-PART_LANES = {'avx512': 64, 'avx2': 32, 'sse': 16, 'neon': 16, 'other': 16}
+VECTOR_LANES = {'avx512': 64, 'avx2': 32, 'sse': 16, 'neon': 16, 'other': 16}
 
 
 @lru_cache(maxsize=1)
 def instruction_set() -> str:
-    """Which of ``PART_LANES`` the code will be compiled for, by what LLVM finds on this CPU.
+    """Which of ``VECTOR_LANES`` the code will be compiled for, by what LLVM finds on this CPU.
 
     ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``, with which numba compiles for another CPU, count.
     """
@@ -43,7 +43,7 @@ def instruction_set() -> str:
     return 'other'
 
 
-def part_lanes() -> int:
+def vector_lanes() -> int:
     """How many lanes: what ``MMVMAMBA_SCAN_LANES`` says, else what fits the instruction set.
 
     Raises:
@@ -51,7 +51,7 @@ def part_lanes() -> int:
     """
     value = os.environ.get(VARIABLE, '')
     if not value:
-        return PART_LANES[instruction_set()]
+        return VECTOR_LANES[instruction_set()]
     allowed = ('4', '8', '16', '32', '64')
     if value not in allowed:
         raise ValueError(f'{VARIABLE} must be one of {", ".join(allowed)}, got {value!r}')

@@ -5,7 +5,7 @@ from typing import Any
 
 from numba import njit
 
-from .lanes import PART
+from .lanes import LANES
 from .sources import sources_digest
 
 __all__ = ['inline', 'kernel', 'summing']
@@ -25,5 +25,5 @@ def kernel(function: FunctionType) -> Any:
     numba itself tells code in its cache apart by the kernel's own file and the CPU alone, not by
     the width of vectors or by the files of functions that become part of the kernel.
     """
-    function.__qualname__ += f'_{PART}_lanes_{sources_digest(function)}'
+    function.__qualname__ += f'_{LANES}_lanes_{sources_digest(function)}'
     return njit(nogil=True, cache=True, **OPTIONS)(function)

@@ -15,25 +15,32 @@ from mmvmamba.ops.triton_device import triton_unavailable_reason
 
 from . import reference, triton
 
-__all__ = ['add_norm', 'convolve_silu', 'fuses', 'gate_channels']
+__all__ = ['add_norm', 'convolve_silu', 'evaluates', 'fuses', 'gate_channels']
 
 # The CPU's operators are not short of launches; tests take it in to compare.
 FUSED_DEVICES = ('cuda',)
 
 
-def fuses(x: Tensor) -> bool:
-    """Whether a forward pass is plain evaluation on a GPU, without gradients, that nobody traces.
+def evaluates() -> bool:
+    """Whether a forward pass is plain evaluation, without gradients, that nobody traces.
 
     ``torch.compile`` fuses by itself, and what is exported is made of plain operators.
     """
     return (
-        not is_symbolic(x)
-        and x.device.type in FUSED_DEVICES
-        and not torch.is_grad_enabled()
-        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def fuses(x: Tensor) -> bool:
+    """Whether a forward pass is plain evaluation on a GPU that has the kernels."""
+    return (
+        not is_symbolic(x)
+        and x.device.type in FUSED_DEVICES
+        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        and evaluates()
         and triton_unavailable_reason(x.device) is None
     )
 

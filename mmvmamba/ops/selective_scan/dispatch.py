@@ -33,13 +33,13 @@ part of the protocol, so that the forward of one backend can be followed by the 
 
 import logging
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from mmvmamba.ops.backends import Backends
 
-__all__ = ['SCAN', 'available_backends', 'chunk_length_for', 'scan_backend']
+__all__ = ['SCAN', 'available_backends', 'chunk_length_for', 'scan_backend', 'without_autocast']
 
 # A backend's size is that of the state.
 SCAN = Backends(
@@ -96,3 +96,14 @@ def chunk_length_for(device: torch.device, state: int) -> int:
     """Steps between the states that are kept for the backward pass."""
     length = CHUNK_LENGTHS.get(device.type, 64)
     return SINGLE_STATE_CHUNK_LENGTHS.get(device.type, length) if state == 1 else length
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Switches autocast off inside.
+
+    Where it is off already, nothing is done: a tracer would keep that as a part of its graph, and a
+    small scan would take a tenth longer.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -1,8 +1,8 @@
-"""A scan and its gate as one operator without a gradient, for evaluation on a GPU.
+"""A scan and its gate as one operator without a gradient, for evaluation.
 
-What the directions put out is added up, gated and rounded once, by the kernel that also reads them
-for the last time (``gated_forward`` of a backend that has one). Without the ways that a gradient
-needs, a call takes the host half as long.
+On a GPU, what the directions put out is added up, gated and rounded once, by the kernel that also
+reads them for the last time (``gated_forward`` of a backend that has one). Without the ways that a
+gradient needs, a call takes the host half as long.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .arguments import ScanArgs, check_values
-from .dispatch import SCAN, debug_mode
+from .dispatch import SCAN, debug_mode, without_autocast
 
-__all__ = ['gated_scan']
+__all__ = ['GATED_DEVICES', 'gated_scan']
+
+GATED_DEVICES = ('cpu', 'cuda')
 
 
 def gated_scan(args: ScanArgs, z: Tensor | None, backend: str | None) -> Tensor:
@@ -37,7 +39,7 @@ def _forward(
         # Kernels, and sums of what is in float32: nothing that autocast would change.
         fused: Tensor = gated(args, z)
         return fused
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device):
         out: Tensor = module.forward(args, 0, False)[0]
         return out if z is None else out * F.silu(z.to(out.dtype))
 
@@ -47,7 +49,7 @@ torch.library.define(
     '(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, '
     'Tensor? orders, bool delta_softplus, bool order_all, Tensor? z, str? backend) -> Tensor',
 )
-torch.library.impl('mmvmamba::gated_scan', ('cpu', 'cuda'), _forward)
+torch.library.impl('mmvmamba::gated_scan', GATED_DEVICES, _forward)
 
 
 @torch.library.register_fake('mmvmamba::gated_scan')

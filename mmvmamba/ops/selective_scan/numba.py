@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmvmamba.ops.cpu.threads import find_kernel_cache, run_on_team
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from .numba_kernels import Scan
 
 __all__ = ['backward', 'forward', 'unavailable_reason']
-
-LOG2_E = 1.4426950408889634
 
 
 def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> str | None:
@@ -38,23 +35,21 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
 def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    kernels = _kernels()
+    kernels, dtype, args = _kernels(), args.u.dtype, _in_float32(args)
     scan = _scan(kernels, args, chunk_length)
     batch, directions, state, dim = args.batch, args.directions, args.state, args.dim
-    accumulate = args.orders is not None
-    allocate = torch.zeros if accumulate else torch.empty
+    allocate = torch.zeros if scan.accumulate else torch.empty
     out = allocate(scan.splits, batch, args.length, dim)
-    last_state = torch.empty(batch, directions, state, dim) if with_last_state else torch.empty(0)
-    checkpoints = torch.empty(0)
+    last_state = torch.empty(batch, directions, state, dim) if with_last_state else None
+    checkpoints = None
     if chunk_length:
         chunks = -(-args.length // chunk_length)
         checkpoints = torch.empty(batch, directions, chunks, state, dim)
-    _run(kernels, 'forward', scan, accumulate, *_flat(out, last_state, checkpoints))
-    return (
-        _sum_first(out).to(args.u.dtype),
-        last_state.transpose(-1, -2).contiguous() if with_last_state else None,
-        checkpoints if chunk_length else None,
-    )
+    results = kernels.Results(*map(_address, (out, last_state, checkpoints)))
+    _run(kernels, 'forward', scan, results)
+    if last_state is not None:
+        last_state = last_state.transpose(-1, -2).contiguous()
+    return _sum_first(out).to(dtype), last_state, checkpoints
 
 
 def backward(
@@ -64,32 +59,42 @@ def backward(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    kernels = _kernels()
+    kernels, given, args = _kernels(), args, _in_float32(args)
     scan = _scan(kernels, args, chunk_length)
-    if grad_last_state is None:
-        grad_last_state = torch.empty(0)
-    else:
+    grad_out, checkpoints = grad_out.float()[:, None], checkpoints.contiguous()
+    if grad_last_state is not None:
         grad_last_state = grad_last_state.transpose(-1, -2).contiguous()
-    flat_grad_out, grad_out_strides = _span(grad_out[:, None])
-    du, ddelta = (torch.zeros(scan.splits, *x.shape) for x in (args.u, args.delta))
+    allocate = torch.zeros if scan.accumulate else torch.empty
+    du, ddelta = (allocate(scan.splits, *x.shape) for x in (args.u, args.delta))
     dB, dC = (torch.zeros(scan.splits * scan.blocks, *x.shape) for x in (args.B, args.C))
-    owners = (args.batch, args.directions, scan.groups * scan.blocks)
-    dA = torch.zeros(*owners, args.state, kernels.LANES)
-    dD, ddelta_bias = (torch.zeros(*owners, kernels.LANES) for _ in range(2))
-    _run(
-        kernels, 'backward', scan, *_flat(checkpoints), flat_grad_out, grad_out_strides,
-        *_flat(grad_last_state),
-        *_flat(du), _step(args.u, 1), *_flat(ddelta), _step(args.delta, 1), *_flat(dA),
-        *_flat(dB), _step(args.B, 1), *_flat(dC), _step(args.C, 1), *_flat(dD, ddelta_bias),
-    )  # fmt: skip
+    dA = torch.empty(args.batch, args.directions, args.state, args.dim)
+    dD, ddelta_bias = (torch.empty(args.batch, args.directions, args.dim) for _ in range(2))
+    gradients = kernels.Gradients(
+        checkpoints=_address(checkpoints),
+        out=_address(grad_out),
+        out_strides=_strides(grad_out, 1),
+        last_state=_address(grad_last_state),
+        du=_address(du),
+        du_step=_step(args.u),
+        ddelta=_address(ddelta),
+        ddelta_step=_step(args.delta),
+        dA=_address(dA),
+        dB=_address(dB),
+        dB_step=_step(args.B),
+        dC=_address(dC),
+        dC_step=_step(args.C),
+        dD=_address(dD),
+        ddelta_bias=_address(ddelta_bias),
+    )
+    _run(kernels, 'backward', scan, gradients)
     return (
-        _sum_first(du).to(args.u.dtype),
-        _sum_first(ddelta).to(args.delta.dtype),
-        _unpacked(dA.sum(0).transpose(-1, -2), scan, args.A),
-        _sum_tasks(dB, scan.splits).to(args.B.dtype),
-        _sum_tasks(dC, scan.splits).to(args.C.dtype),
-        None if args.D is None else _unpacked(dD.sum(0), scan, args.D),
-        None if args.delta_bias is None else _unpacked(ddelta_bias.sum(0), scan, args.delta_bias),
+        _sum_first(du).to(given.u.dtype),
+        _sum_first(ddelta).to(given.delta.dtype),
+        _sum_batch(dA.transpose(-1, -2), given.A),
+        _sum_tasks(dB, scan.splits).to(given.B.dtype),
+        _sum_tasks(dC, scan.splits).to(given.C.dtype),
+        None if given.D is None else _sum_batch(dD, given.D),
+        None if given.delta_bias is None else _sum_batch(ddelta_bias, given.delta_bias),
     )
 
 
@@ -106,48 +111,55 @@ def _kernels() -> ModuleType:
     return numba_kernels
 
 
+def _in_float32(args: ScanArgs) -> ScanArgs:
+    """What the kernels take addresses of, to be kept until they have returned."""
+    D, delta_bias = (None if x is None else x.float() for x in (args.D, args.delta_bias))
+    return args._replace(
+        u=args.u.float(),
+        delta=args.delta.float(),
+        A=args.A.float(),
+        B=args.B.float(),
+        C=args.C.float(),
+        D=D,
+        delta_bias=delta_bias,
+        orders=None if args.orders is None else args.orders.contiguous(),
+    )
+
+
 def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> 'Scan':
     """The arguments as the kernels take them."""
-    lanes, directions, groups = kernels.LANES, args.directions, args.B.shape[3]
-    if args.orders is None:
-        orders = _in_order(args.length)
-    else:
-        low, high = args.orders.aminmax()
-        if low < 0 or high >= args.length:
-            raise ValueError(
-                f'orders must hold tokens 0..{args.length - 1}, got {low.item()}..{high.item()}'
-            )
-        orders = args.orders.contiguous().numpy()
+    directions, groups = args.directions, args.B.shape[3]
+    strides = {name: _strides(getattr(args, name), 1) for name in ('u', 'delta', 'B', 'C')}
+    A_strides, D_strides, bias_strides = (
+        (0, 0) if x is None else _strides(x, 0) for x in (args.A, args.D, args.delta_bias)
+    )
     shared_decay = (
         directions > 1
         and not args.order_all
-        and all(_step(x, axis) == 0 for x, axis in ((args.delta, 1), (args.A, 0)))
-        and (args.delta_bias is None or _step(args.delta_bias, 0) == 0)
+        and not (strides['delta'][1] or A_strides[0] or bias_strides[0])
     )
     group_dim = args.dim // groups
-    blocks = -(-group_dim // lanes)
-    tasks = args.batch * groups * blocks
-    few = tasks < torch.get_num_threads() and not shared_decay
-    bias = args.u.new_zeros(1, args.dim) if args.delta_bias is None else args.delta_bias
-    empty = torch.empty(0)
-    tensors: dict[str, np.ndarray | tuple[int, ...]] = {}
-    for name in ('u', 'delta', 'B', 'C'):
-        tensors[name], tensors[f'{name}_strides'] = _span(getattr(args, name))
-    A = _packed((args.A.float() * LOG2_E).transpose(-1, -2), groups, lanes)
-    D = empty if args.D is None else _packed(args.D.float(), groups, lanes)
-    bias = _packed(bias.float(), groups, lanes)
-    flat_A, flat_D, flat_bias = _flat(A, D, bias)
+    blocks = -(-group_dim // kernels.BLOCK)
+    few = args.batch * groups * blocks < torch.get_num_threads() and not shared_decay
     scan: Scan = kernels.Scan(
-        **tensors,
-        A=flat_A,
-        A_step=groups * blocks * _step(args.A, 0),
-        D=flat_D,
-        D_step=0 if args.D is None else groups * blocks * _step(args.D, 0),
-        delta_bias=flat_bias,
-        bias_step=groups * blocks * (args.delta_bias is not None and _step(args.delta_bias, 0)),
-        orders=orders,
+        u=_address(args.u),
+        u_strides=strides['u'],
+        delta=_address(args.delta),
+        delta_strides=strides['delta'],
+        B=_address(args.B),
+        B_strides=strides['B'],
+        C=_address(args.C),
+        C_strides=strides['C'],
+        A=_address(args.A),
+        A_strides=A_strides,
+        D=_address(args.D),
+        D_strides=D_strides,
+        delta_bias=_address(args.delta_bias),
+        bias_strides=bias_strides,
+        orders=_orders(args),
         delta_softplus=args.delta_softplus,
         order_all=args.order_all,
+        accumulate=args.orders is not None,
         shared_decay=shared_decay,
         splits=directions if few else 1,
         chunk_length=chunk_length,
@@ -162,12 +174,23 @@ def _scan(kernels: ModuleType, args: ScanArgs, chunk_length: int) -> 'Scan':
     return scan
 
 
-def _run(kernels: ModuleType, name: str, scan: 'Scan', *buffers: object) -> None:
+def _orders(args: ScanArgs) -> np.ndarray:
+    if args.orders is None:
+        return _in_order(args.length)
+    low, high = args.orders.aminmax()
+    if low < 0 or high >= args.length:
+        raise ValueError(
+            f'orders must hold tokens 0..{args.length - 1}, got {low.item()}..{high.item()}'
+        )
+    return args.orders.numpy()
+
+
+def _run(kernels: ModuleType, name: str, scan: 'Scan', tensors: tuple) -> None:
     kernel, in_parallel, floats = (
         getattr(kernels, f'{name}_{part}') for part in ('kernel', 'in_parallel', 'workspace')
     )
     tasks = kernels.num_tasks.py_func(scan)
-    run_on_team(kernel, in_parallel, tasks, floats(scan), scan, *buffers)
+    run_on_team(kernel, in_parallel, tasks, floats(scan), scan, tensors)
 
 
 @lru_cache(maxsize=16)
@@ -175,23 +198,21 @@ def _in_order(length: int) -> np.ndarray:
     return np.arange(length)[None]
 
 
-def _step(x: Tensor, axis: int) -> int:
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _strides(x: Tensor, directions: int) -> tuple[int, ...]:
+    """The strides of ``x``, 0 along its axis of directions if they share it."""
+    strides = x.stride()
+    if x.shape[directions] == 1:
+        return *strides[:directions], 0, *strides[directions + 1 :]
+    return strides
+
+
+def _step(x: Tensor) -> int:
     """1 if ``x`` has its own values for each direction, 0 if all directions share them."""
-    return int(x.shape[axis] > 1)
-
-
-def _span(x: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The flat float32 memory that ``x`` spans, and its strides, 0 along a shared direction."""
-    x = x.detach().float()
-    strides = list(x.stride())
-    extent = 1 + sum((n - 1) * stride for n, stride in zip(x.shape, strides, strict=True))
-    if x.shape[1] == 1:
-        strides[1] = 0
-    return x.as_strided((extent if x.numel() else 0,), (1,)).numpy(), tuple(strides)
-
-
-def _flat(*tensors: Tensor) -> list[np.ndarray]:
-    return [x.detach().view(-1).numpy() for x in tensors]
+    return int(x.shape[1] > 1)
 
 
 def _sum_first(x: Tensor) -> Tensor:
@@ -206,24 +227,9 @@ def _sum_tasks(x: Tensor, splits: int) -> Tensor:
     return _sum_first(_sum_first(x.unflatten(0, (splits, -1))))
 
 
-def _packed(x: Tensor, groups: int, lanes: int) -> Tensor:
-    """(..., dim) cut into blocks of the groups, padded with zeros.
-
-    (K, dim) gives (K, blocks, lanes), (K, state, dim) gives (K, blocks, state, lanes).
-    """
-    x = x.detach().unflatten(-1, (groups, -1))
-    if missing := -x.shape[-1] % lanes:
-        x = F.pad(x, (0, missing))
-    blocks: Tensor = x.unflatten(-1, (-1, lanes)).flatten(-3, -2).movedim(-2, 1)
-    # A copy: memory that numpy has seen cannot be resized any more, and that of a parameter is by
-    # sharded training.
-    return blocks.clone(memory_format=torch.contiguous_format)
-
-
-def _unpacked(x: Tensor, scan: 'Scan', like: Tensor) -> Tensor:
-    """Undoes ``_packed`` for (K, blocks, lanes[, state]), in the shape and dtype of ``like``."""
-    x = x.unflatten(1, (scan.groups, scan.blocks)).flatten(2, 3)[:, :, : scan.group_dim]
-    x = x.flatten(1, 2)
-    if like.shape[0] == 1:
+def _sum_batch(x: Tensor, like: Tensor) -> Tensor:
+    """Sums (batch, directions, ...) in the shape and dtype of ``like``, (directions or 1, ...)."""
+    x = x.sum(0)
+    if like.shape[0] == 1 and x.shape[0] > 1:
         x = x.sum(0, keepdim=True)
     return x.to(like.dtype).contiguous()

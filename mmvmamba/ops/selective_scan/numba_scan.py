@@ -2,11 +2,10 @@
 
 A task is one batch element, one block of channels of one group and all (or, where there are few
 tasks, one of the) directions. Threads take the tasks one by one, so that each memory cell is
-written by one of them. A block has ``LANES`` channels; loops over states take ``PART`` at a time.
+written by one of them. A task takes ``LANES`` channels at a time through the whole sequence.
 
-A tensor comes as the flat memory that it spans and its strides (batch, direction, length, ...); one
-that all directions share has stride 0 along them. ``A``, ``D`` and ``delta_bias`` come packed in
-blocks: ``A`` as (directions or 1, blocks, state, LANES) and multiplied by log2(e).
+A tensor comes as the address of its float32 and its strides (batch, direction, length, ...); one
+that all directions share has stride 0 along them.
 """
 
 from collections import namedtuple
@@ -14,29 +13,35 @@ from collections import namedtuple
 import numpy as np
 
 from mmvmamba.ops.cpu.kernels import inline
-from mmvmamba.ops.cpu.lanes import LANES, PART, exp2, load, load_part, store
+from mmvmamba.ops.cpu.lanes import FEW, LANES, exp2, get, load, load_few, put, store
 
 __all__ = [
-    'ZERO', 'Scan', 'add_row', 'at', 'channel_of', 'directions_of', 'load_row',
-    'load_step', 'load_u', 'num_tasks', 'store_row', 'task_of', 'width_of',
-    'write_decays',
+    'BLOCK', 'ZERO', 'Part', 'Scan', 'add_row', 'at', 'load_row', 'load_step',
+    'load_u', 'num_tasks', 'own', 'pack_weights', 'part_of', 'put_row', 'read_states', 'task_of',
+    'width_of', 'write_decays', 'write_states',
 ]  # fmt: skip
 
-# What both kernels read. `A_step` is 1 if A is per direction and 0 if shared, likewise the others.
-# With `shared_decay`, every direction has the same exp(delta * A) at each step. `splits` is the
-# number of parts, 1 or all, in which the directions of a block are dealt to tasks; `blocks` counts
-# the blocks of one group.
+# What both kernels read. With `accumulate`, results are added to what is there, because a token may
+# be visited any number of times. With `shared_decay`, every direction has the same exp(delta * A)
+# at each step. `splits` is the number of parts, 1 or all, in which the directions of a block are
+# dealt to tasks; `blocks` counts the blocks of one group.
 Scan = namedtuple(
     'Scan',
     [
         'u', 'u_strides', 'delta', 'delta_strides', 'B', 'B_strides', 'C', 'C_strides',
-        'A', 'A_step', 'D', 'D_step', 'delta_bias', 'bias_step', 'orders',
-        'delta_softplus', 'order_all', 'shared_decay', 'splits', 'chunk_length',
+        'A', 'A_strides', 'D', 'D_strides', 'delta_bias', 'bias_strides', 'orders',
+        'delta_softplus', 'order_all', 'accumulate', 'shared_decay', 'splits', 'chunk_length',
         'batch', 'directions', 'length', 'groups', 'blocks', 'group_dim', 'state',
     ],
 )  # fmt: skip
 
+# What is taken through the sequence at once: some channels of a batch element in some directions.
+Part = namedtuple('Part', ['split', 'b', 'group', 'block', 'channel', 'width', 'k_first', 'k_last'])
+
+# Channels of a task, where there are as many.
+BLOCK = 64
 ZERO = np.float32(0)
+LOG2_E = np.float32(1.4426950408889634)
 
 
 @inline
@@ -55,21 +60,18 @@ def task_of(s, task):
 
 
 @inline
-def directions_of(s, split):
-    """The first of the directions of a task, and the one behind the last."""
-    return split * s.directions // s.splits, (split + 1) * s.directions // s.splits
-
-
-@inline
-def channel_of(s, group, block):
-    """The first channel of a block."""
-    return group * s.group_dim + block * LANES
-
-
-@inline
 def width_of(s, block):
-    """How many lanes of a block hold channels."""
-    return min(LANES, s.group_dim - block * LANES)
+    """How many channels a block has."""
+    return min(BLOCK, s.group_dim - block * BLOCK)
+
+
+@inline
+def part_of(s, split, b, group, block, first):
+    """The channels of a block from that number on."""
+    k_first, k_last = split * s.directions // s.splits, (split + 1) * s.directions // s.splits
+    channel = group * s.group_dim + block * BLOCK + first
+    width = min(LANES, width_of(s, block) - first)
+    return Part(split, b, group, block, channel, width, k_first, k_last)
 
 
 @inline
@@ -78,52 +80,110 @@ def at(strides, b, k, t):
 
 
 @inline
-def load_row(array, position, stride, width, row):
-    """A token's channels of a block; lanes beyond ``width`` stay 0, as ``row`` holds them."""
-    if stride == 1 and width == LANES:
-        return load(array, position)
-    for i in range(width):
-        row[i] = array[position + i * stride]
+def own(strides, k):
+    """The number of a direction's own weights: 0 for all if they share them."""
+    return k if strides[0] else 0
+
+
+@inline
+def load_row(memory, position, stride, width, row):
+    """A token's channels; lanes beyond ``width`` stay 0, as ``row`` holds them."""
+    done = 0
+    if stride == 1:
+        if width == LANES:
+            return load(memory, position)
+        while done + FEW <= width:
+            store(row, done, load_few(memory, position + done))
+            done += FEW
+    for i in range(done, width):
+        row[i] = get(memory, position + i * stride)
     return load(row, 0)
 
 
 @inline
-def store_row(array, position, width, row, value):
+def put_row(memory, position, width, row, value):
+    """Writes a token's channels; the lanes of ``row`` behind the first are free."""
     if width == LANES:
-        store(array, position, value)
+        store(memory, position, value)
     else:
         store(row, LANES, value)
-        for i in range(width):
-            array[position + i] = row[LANES + i]
+        done = 0
+        while done + FEW <= width:
+            store(memory, position + done, load_few(row, LANES + done))
+            done += FEW
+        for i in range(done, width):
+            put(memory, position + i, row[LANES + i])
 
 
 @inline
-def add_row(array, position, width, row, value):
-    store_row(array, position, width, row, value + load_row(array, position, 1, width, row))
+def add_row(s, memory, position, width, row, value):
+    """As ``put_row``, on top of what was written before if a token is visited more than once."""
+    if s.accumulate:
+        value = value + load_row(memory, position, 1, width, row)
+    put_row(memory, position, width, row, value)
 
 
 @inline
-def load_u(s, u, channel, width, row):
-    """The inputs of a block; ``u`` is the position of the token's first channel."""
-    return load_row(s.u, u + channel * s.u_strides[3], s.u_strides[3], width, row)
+def load_u(s, p, k, token, row):
+    position = at(s.u_strides, p.b, k, token) + p.channel * s.u_strides[3]
+    return load_row(s.u, position, s.u_strides[3], p.width, row)
 
 
 @inline
-def load_step(s, delta, k, number, channel, width, row):
-    """delta + delta_bias of a block, before softplus; ``delta`` as ``u`` in ``load_u``.
-
-    ``number`` counts the blocks of all groups.
-    """
-    stride = s.delta_strides[3]
-    raw = load_row(s.delta, delta + channel * stride, stride, width, row)
-    return raw + load(s.delta_bias, (k * s.bias_step + number) * LANES)
+def load_step(s, p, k, place, row, bias):
+    """delta + delta_bias, before softplus."""
+    position = at(s.delta_strides, p.b, k, place) + p.channel * s.delta_strides[3]
+    raw = load_row(s.delta, position, s.delta_strides[3], p.width, row)
+    return raw + load(bias, own(s.bias_strides, k) * LANES)
 
 
 @inline
-def write_decays(s, steps, step, width, A, decays, decay):
-    """exp(delta * A) of one step, whose step sizes begin at ``step``."""
-    for part in range(0, width, PART):
-        delta = load_part(steps, step + part)
+def pack_weights(s, p, A, D, bias):
+    """Copies the weights of a part: ``A`` (directions or 1, state, LANES) times log2(e), ``D`` and
+    ``bias`` (directions or 1, LANES); lanes beyond the part's width are 0."""
+    A[:] = ZERO
+    D[:] = ZERO
+    bias[:] = ZERO
+    for k in range(p.k_first, p.k_last if s.A_strides[0] else p.k_first + 1):
+        first = k * s.A_strides[0] + p.channel * s.A_strides[1]
         for n in range(s.state):
-            i = n * LANES + part
-            store(decays, decay + i, exp2(delta * load_part(s.A, A + i)))
+            lane, source = (own(s.A_strides, k) * s.state + n) * LANES, first + n * s.A_strides[2]
+            for i in range(p.width):
+                A[lane + i] = LOG2_E * get(s.A, source + i * s.A_strides[1])
+    if s.D:
+        _pack(p, s.D, s.D_strides, D)
+    if s.delta_bias:
+        _pack(p, s.delta_bias, s.bias_strides, bias)
+
+
+@inline
+def _pack(p, memory, strides, packed):
+    for k in range(p.k_first, p.k_last):
+        for i in range(p.width):
+            place = k * strides[0] + (p.channel + i) * strides[1]
+            packed[own(strides, k) * LANES + i] = get(memory, place)
+
+
+@inline
+def write_decays(s, step, A, first, decays, decay):
+    """exp(delta * A) of one step."""
+    for n in range(s.state):
+        store(decays, decay + n * LANES, exp2(step * load(A, first + n * LANES)))
+
+
+@inline
+def read_states(s, p, memory, place, row, states, state):
+    """Copies states from row ``place`` of an array (..., state, dim)."""
+    dim = s.groups * s.group_dim
+    position = place * s.state * dim + p.channel
+    for n in range(s.state):
+        store(states, state + n * LANES, load_row(memory, position + n * dim, 1, p.width, row))
+
+
+@inline
+def write_states(s, p, memory, place, row, states, state):
+    """Copies states to row ``place`` of an array (..., state, dim)."""
+    dim = s.groups * s.group_dim
+    position = place * s.state * dim + p.channel
+    for n in range(s.state):
+        put_row(memory, position + n * dim, p.width, row, load(states, state + n * LANES))

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmvmamba.ops.flops import register_scan_formulas
-from mmvmamba.ops.fused import fuses
+from mmvmamba.ops.fused import evaluates
 from mmvmamba.ops.symbolic import one_call
 
 from .arguments import ScanArgs, canonical_arguments, check_values
-from .dispatch import SCAN, chunk_length_for, debug_mode
+from .dispatch import SCAN, chunk_length_for, debug_mode, without_autocast
 from .export import plain_scan
-from .gated import gated_scan
+from .gated import GATED_DEVICES, gated_scan
 
 __all__ = ['scan_decompositions', 'selective_scan']
 
@@ -129,7 +129,7 @@ def selective_scan(
     args = canonical_arguments(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, channels_last, orders, order_all
     )
-    if not return_last_state and fuses(u) and _has_one_kernel(backend):
+    if not return_last_state and _may_gate(u, backend):
         gate = z if channels_last or z is None else z.transpose(1, 2)
         out = gated_scan(args, gate, backend)
         return out if channels_last else out.transpose(1, 2)
@@ -143,9 +143,9 @@ def selective_scan(
     return out, last_state if orders is not None else last_state[:, 0]
 
 
-def _has_one_kernel(backend: str | None) -> bool:
-    """Whether the scan is one of those in kernels, not one in plain operators."""
-    return SCAN.requested(backend) != 'export'
+def _may_gate(u: Tensor, backend: str | None) -> bool:
+    """Whether the operator without a gradient may serve; plain operators are none."""
+    return u.device.type in GATED_DEVICES and evaluates() and SCAN.requested(backend) != 'export'
 
 
 def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,8 @@ def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[T
     # What torch.compile traces asks for a backend when it runs.
     is_compiling = torch.compiler.is_dynamo_compiling()
     if not is_compiling and SCAN.requested(backend) == 'export':
-        return _without_autocast(plain_scan, args)
+        with without_autocast(args.u.device):
+            return plain_scan(args)
     needs_grad = torch.is_grad_enabled() and any(
         x is not None and x.requires_grad for x in args[:7]
     )
@@ -161,16 +162,6 @@ def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[T
     operator = _for_functorch(torch.ops.mmvmamba.selective_scan, _FunctionalScan)
     outputs: Outputs = operator(*args, backend, chunk_length, with_last_state)
     return outputs[:2]
-
-
-def _without_autocast(
-    scan: Callable[[ScanArgs], tuple[Tensor, Tensor]], args: ScanArgs
-) -> tuple[Tensor, Tensor]:
-    # A tracer would keep what is switched off already as a part of the graph.
-    if not torch.is_autocast_enabled(args.u.device.type):
-        return scan(args)
-    with torch.autocast(args.u.device.type, enabled=False):
-        return scan(args)
 
 
 @torch.library.custom_op(
@@ -190,7 +181,7 @@ def _forward_op(
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
     check_values(args, debug_mode())
     module = SCAN.select(backend, u.device, u.dtype, args.state)
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device):
         results = module.forward(args, chunk_length, with_last_state)
     out, last_state, checkpoints = (_or_empty(x, u) for x in results)
     return out, last_state, checkpoints
@@ -231,7 +222,7 @@ def _backward_op(
     """A backend's backward; the gradient of an absent argument is an empty tensor."""
     args = ScanArgs(u, delta, A, B, C, D, delta_bias, orders, delta_softplus, order_all)
     module = SCAN.select(backend, u.device, u.dtype, args.state)
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device):
         grads = module.backward(args, chunk_length, checkpoints, grad_out, grad_last_state)
     return tuple(_or_empty(x, u) for x in grads)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mmvmamba.ops.cpu.compiled import load_kernels
-from mmvmamba.ops.cpu.instruction_set import part_lanes
+from mmvmamba.ops.cpu.instruction_set import vector_lanes
 from mmvmamba.ops.cpu.threads import run_on_team
 
 __all__ = ['can_run', 'read_out_numba']
@@ -18,7 +18,7 @@ def can_run(states: Tensor) -> bool:
         and states.device.type == 'cpu'
         and states.dtype == torch.float32
         and states.numel() > 0
-        and states.shape[-1] % part_lanes() == 0
+        and states.shape[-1] % vector_lanes() == 0
     )
 
 

@@ -7,7 +7,7 @@ results; in its sum over taps a part of the row stays in registers.
 import numpy as np
 
 from mmvmamba.ops.cpu.kernels import inline, kernel
-from mmvmamba.ops.cpu.lanes import PART, load_part, splat_part, store, total
+from mmvmamba.ops.cpu.lanes import LANES, load, splat, store, total
 from mmvmamba.ops.cpu.team import in_parallel, next_task, next_thread
 from mmvmamba.ops.state_fusion import DILATIONS
 
@@ -35,12 +35,12 @@ def read_out_kernel(
             _find_places(own, b, y, x, height, width, channels)
             token = task * width + x
             mean, deviation = _fuse_row(line, own, states, taps, C[token], u, D, token, channels)
-            scale = splat_part(ONE / np.sqrt(deviation + eps))
+            scale = splat(ONE / np.sqrt(deviation + eps))
             at = token * channels
-            for part in range(0, channels, PART):
-                normed = (load_part(line, part) - splat_part(mean)) * scale
-                normed = normed * load_part(weight, part) + load_part(bias, part)
-                store(out, at + part, normed * load_part(gate, at + part))
+            for part in range(0, channels, LANES):
+                normed = (load(line, part) - splat(mean)) * scale
+                normed = normed * load(weight, part) + load(bias, part)
+                store(out, at + part, normed * load(gate, at + part))
         task = next_task(counter)
 
 
@@ -60,22 +60,20 @@ def _find_places(own, b, y, x, height, width, channels):
 @inline
 def _fuse_row(line, own, states, taps, factor, u, D, token, channels):
     """Fills the line with what a token reads out, and returns its mean and variance."""
-    sums = splat_part(ZERO)
-    for part in range(0, channels, PART):
-        fused = splat_part(ZERO)
+    sums = splat(ZERO)
+    for part in range(0, channels, LANES):
+        fused = splat(ZERO)
         for tap in range(len(own)):
-            fused = fused + load_part(taps, tap * channels + part) * load_part(
-                states, own[tap] + part
-            )
-        read = fused * splat_part(factor)
-        read = read + load_part(u, token * channels + part) * load_part(D, part)
+            fused = fused + load(taps, tap * channels + part) * load(states, own[tap] + part)
+        read = fused * splat(factor)
+        read = read + load(u, token * channels + part) * load(D, part)
         store(line, part, read)
         sums = sums + read
     count = np.float32(channels)
     mean = total(sums) / count
-    squares = splat_part(ZERO)
-    for part in range(0, channels, PART):
-        away = load_part(line, part) - splat_part(mean)
+    squares = splat(ZERO)
+    for part in range(0, channels, LANES):
+        away = load(line, part) - splat(mean)
         squares = squares + away * away
     return mean, total(squares) / count
 
