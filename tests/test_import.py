@@ -14,14 +14,11 @@ NOT_IMPORTED = (
     'selective_scan_cuda', 'timm', 'transformers', 'einops', 'torchvision', 'cv2',
 )  # fmt: skip
 
-# A finder that fails whatever is asked of a package: what a missing or broken one does.
+# What stands for a package that is not there, for import and for find_spec alike.
 BLOCK = """
 import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {names!r}:
-            raise ImportError('blocked: ' + name)
-sys.meta_path.insert(0, Block())
+for name in {names!r}:
+    sys.modules[name] = None
 """
 
 

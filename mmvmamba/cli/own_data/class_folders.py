@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from mmengine.config import Config
+
 from mmvmamba.cli.errors import UserError
 from mmvmamba.cli.inputs import IMAGES
 
@@ -66,11 +68,13 @@ class ClassFolders(FoundData):
 
     def config(self, settings: Settings) -> str:
         """Fine-tunes a classifier."""
+        cfg = Config.fromfile(settings.entry.config, import_custom_modules=False)
+        replaces = bool(cfg.model.backbone.get('init_cfg'))
         return CONFIG.format(
             **self.common(settings, batch_size=max(1, min(64, self.train // 4))),
             num_classes=len(self.classes),
             val_folder=self.val_folder,
-            init_cfg=first_weights(settings),
+            init_cfg=first_weights(settings, replaces),
         )
 
 

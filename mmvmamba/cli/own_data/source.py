@@ -55,16 +55,21 @@ def model_changes(cfg: Config, settings: Settings) -> dict:
         UserError: The weights are not there.
     """
     changes: dict = _other_classes(cfg.model.to_dict()) or {}
-    official = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
+    first = cfg.model.backbone.get('init_cfg') or {}
+    official = first.get('checkpoint')
     if settings.weights is None and official:
         check_checkpoint(official)
     else:
-        changes['backbone'] = dict(init_cfg=Name(first_weights(settings)))
+        changes['backbone'] = dict(init_cfg=Name(first_weights(settings, replaces=bool(first))))
     return changes
 
 
-def first_weights(settings: Settings) -> str:
+def first_weights(settings: Settings, replaces: bool) -> str:
     """The source of the ``init_cfg`` of a backbone.
+
+    Args:
+        settings: What was asked for.
+        replaces: Whether the model that is changed has one, whose entries must not stay.
 
     Raises:
         UserError: There are no weights, or no such file.
@@ -79,7 +84,9 @@ def first_weights(settings: Settings) -> str:
     check_checkpoint(address)
     if '://' not in address:
         address = str(Path(address).resolve())
-    return f"dict(_delete_=True, type='Pretrained', checkpoint={address!r})"
+    # mmengine leaves a _delete_ that has nothing to delete in the config.
+    start = '_delete_=True, ' if replaces else ''
+    return f"dict({start}type='Pretrained', checkpoint={address!r})"
 
 
 def _other_classes(node: object) -> Any:

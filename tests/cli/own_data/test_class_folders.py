@@ -70,6 +70,15 @@ def test_the_rate_rises_to_its_value_in_the_shortest_training(folder):
     assert rates == pytest.approx([0.01, 1, 1, 1])
 
 
+@pytest.mark.parametrize('model', MODELS.values())
+def test_weights_are_all_that_the_backbone_begins_with(model, folder, tmp_path):
+    weights = tmp_path / 'first.pth'
+    torch.save({}, weights)
+    given = arguments(folder, model=model, weights=str(weights))
+    cfg = load_config(write_config(parse_args('train', given)))
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=str(weights))
+
+
 def another_class(folder):
     (folder / 'valid/emu').rename(folder / 'valid/fox')
 
