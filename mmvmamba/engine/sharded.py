@@ -1,11 +1,7 @@
 """Tensors of which each process holds a part: parameters, gradients and states under FSDP."""
 
 from torch import Tensor
-
-try:
-    from torch.distributed.tensor import DTensor, distribute_tensor
-except ImportError:  # torch 2.4
-    from torch.distributed._tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 __all__ = ['local_part', 'part_like', 'shard_like', 'whole']
 

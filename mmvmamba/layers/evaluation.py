@@ -38,7 +38,7 @@ Made = TypeVar('Made')
 Norm = nn.LayerNorm | nn.RMSNorm
 KEPT = '_kept_of_weights'
 IS_READY = '_is_ready_for_inference'
-# Hooks of all modules; torch's own question for them is younger than torch 2.4.
+# Hooks of all modules; torch 2.6 has no function that tells whether there are some.
 GLOBAL_HOOKS = tuple(
     getattr(modules, f'_global_{kind}_hooks')
     for kind in ('forward_pre', 'forward', 'backward_pre', 'backward')
