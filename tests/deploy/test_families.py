@@ -20,7 +20,7 @@ FAMILIES = (
 )  # fmt: skip
 CONFIGS = ('plain_mamba', 'vim', 'vmamba', 'spatial_mamba', 'mila', 'mambavision', 'mambaout')
 # OpenVINO 2026.4 computes the last stage of so small a network wrongly: docs/deployment.md.
-REFUSED = {('MambaVision', 'openvino'), ('mambavision', 'openvino')}
+REFUSED = {('MambaVision', 'openvino')}
 
 
 def export_or_skip(model, name, folder, **options):
@@ -32,22 +32,29 @@ def export_or_skip(model, name, folder, **options):
     return export(model, folder / f'model{FORMATS[name].suffix}', name, 64, **options)
 
 
+def check(model, family, name, folder, tolerance=1e-4, **options):
+    """Exports a model; what the file says of it, or None if the format must be refused."""
+    if (family, name) in REFUSED:
+        with pytest.raises(ValueError, match='relative error is'):
+            export_or_skip(model, name, folder, **options)
+        assert not list(folder.iterdir())
+        return None
+    made = export_or_skip(model, name, folder, **options)
+    assert made.error <= tolerance
+    return made.metadata
+
+
 @pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.parametrize('name', ['torch', 'onnx', 'openvino', 'aoti', 'torchscript'])
 def test_in_every_format(family, name, tmp_path):
-    if (family, name) in REFUSED:
-        with pytest.raises(ValueError, match='relative error is'):
-            export_or_skip(build(family), name, tmp_path)
-        assert not list(tmp_path.iterdir())
-        return
-    assert export_or_skip(build(family), name, tmp_path).error <= 1e-4
+    check(build(family), family, name, tmp_path)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.parametrize('name', ['torch', 'onnx', 'openvino', 'torchscript'])
 def test_in_half_precision(family, name, tmp_path):
-    made = export_or_skip(build(family), name, tmp_path, half=True)
-    assert made.metadata['dtype'] == 'float16' and made.error <= 2e-2
+    meta = check(build(family), family, name, tmp_path, 2e-2, half=True)
+    assert meta is None or meta['dtype'] == 'float16'
 
 
 @pytest.mark.parametrize('config', CONFIGS)
@@ -56,7 +63,6 @@ def test_in_half_precision(family, name, tmp_path):
 def test_segmentors_and_mask_r_cnn_whole(config, kind, name, tmp_path):
     file = f'seg_{config}.py' if kind == 'seg' else f'det_{config}_maskrcnn.py'
     model = load_filled(build_from_config(Config.fromfile(TOY / file))).eval()
-    made = export_or_skip(model, name, tmp_path)
-    assert made.error <= 1e-4
-    outputs = made.metadata['outputs']
-    assert outputs == ['logits', 'labels'] if kind == 'seg' else 'scores0' in outputs
+    meta = check(model, config, name, tmp_path)
+    expected = ['logits', 'labels'] if kind == 'seg' else ['scores0', 'scores1']
+    assert meta is None or meta['outputs'][:2] == expected

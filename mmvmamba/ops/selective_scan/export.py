@@ -178,13 +178,14 @@ def _sum_at_tokens(y: Tensor, args: ScanArgs, u: Tensor) -> Tensor:
         visits = _inverse(args.orders)
     places = visits % steps * chunks + visits // steps
     places = places + y.shape[2] * torch.arange(args.directions, device=device)[:, None]
-    gathered = y.flatten(1, 3).index_select(1, places.flatten()).unflatten(1, places.shape)
+    gathered = y.flatten(1, 3).index_select(1, places.flatten())
+    out: Tensor = gathered.unflatten(1, places.shape)
     if args.D is None:
-        return gathered.sum(1)
+        return out.sum(1)
     D = args.D.to(u.dtype)
     if u.shape[1] == args.directions:
-        return (gathered + u * D[:, None]).sum(1)
-    return gathered.sum(1) + u.flatten(1, 2) * D.expand(args.directions, -1).sum(0)
+        return (out + u * D[:, None]).sum(1)
+    return out.sum(1) + u.flatten(1, 2) * D.expand(args.directions, -1).sum(0)
 
 
 def _inverse(orders: Tensor) -> Tensor:
