@@ -24,7 +24,7 @@ from .triton_functions import (
     pick,
     place_at,
     put,
-    sigmoid,
+    slope,
     spread,
     step_size,
     tokens_at,
@@ -230,14 +230,20 @@ def selective_scan_bwd_kernel(
                 mask = inside[:, None] & d_in[None, :]
                 token = tokens_at(orders, k, t, inside, length)
                 place = place_at(orders, k, t, inside, length, ORDER_ALL)
+                # All loads of a tile stand together: each alone would be waited for.
+                places, Bs = (), ()
+                for i in tl.static_range(STEPS):
+                    i_in = t0 + i < chunk_end
+                    places += (place_at(orders, k, t0 + i, i_in, length, ORDER_ALL),)
                 raw = bias + load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
-                delta_tile = step_size(raw, mask, SOFTPLUS)
                 u_tile = load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
+                for i in tl.static_range(STEPS):
+                    i_in = t0 + i < chunk_end
+                    Bs += (load(B, places[i] * B_t + n * B_n, n_in & i_in),)
+                delta_tile = step_size(raw, mask, SOFTPLUS)
                 delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
                 for i in tl.static_range(STEPS):
-                    at = place_at(orders, k, t0 + i, t0 + i < chunk_end, length, ORDER_ALL)
-                    B_i = load(B, at * B_t + n * B_n, n_in)
-                    h = tl.exp2(pick(delta3, index, i) * A2) * h + pick(input3, index, i) * B_i
+                    h = tl.exp2(pick(delta3, index, i) * A2) * h + pick(input3, index, i) * Bs[i]
                 tl.store(scratch + tile * DIMS * STATE, h)
             tl.debug_barrier()
 
@@ -249,28 +255,30 @@ def selective_scan_bwd_kernel(
                 mask = inside[:, None] & d_in[None, :]
                 token = tokens_at(orders, k, t, inside, length)
                 place = place_at(orders, k, t, inside, length, ORDER_ALL)
+                # All loads stand together, and before the first store: behind one, which may write
+                # where they read, they would have to wait.
+                places, Bs, Cs, dBs, dCs = (), (), (), (), ()
+                for i in tl.static_range(STEPS):
+                    i_in = t0 + i < chunk_end
+                    places += (place_at(orders, k, t0 + i, i_in, length, ORDER_ALL),)
+                h = tl.load(scratch + tile * DIMS * STATE)
                 raw = bias + load(delta, place[:, None] * delta_t + d[None, :] * delta_d, mask)
-                delta_tile = step_size(raw, mask, SOFTPLUS)
                 u_tile = load(u, token[:, None] * u_t + d[None, :] * u_d, mask)
                 dy = load(grad_out, token[:, None] * grad_out_t + d[None, :] * grad_out_d, mask)
+                for i in tl.static_range(STEPS):
+                    i_in = t0 + i < chunk_end
+                    to = ((split_row * length + places[i]) * groups + g) * state + n
+                    is_later = n_in & i_in & (block != split)
+                    Bs += (load(B, places[i] * B_t + n * B_n, n_in & i_in),)
+                    Cs += (load(C, places[i] * C_t + n * C_n, n_in & i_in),)
+                    dBs += (load(grad_B, to, is_later),)
+                    dCs += (load(grad_C, to, is_later),)
+                delta_tile = step_size(raw, mask, SOFTPLUS)
                 delta3, input3 = spread(delta_tile, delta_tile * u_tile, STEPS, DIMS)
                 dy3 = dy[:, :, None]
                 decay = tl.exp2(delta3 * A2)
 
-                h = tl.load(scratch + tile * DIMS * STATE)
                 before = tl.zeros([STEPS, DIMS, STATE], tl.float32)
-                # All loads stand before the first store: behind one, which may write where they
-                # read, they would have to wait.
-                Bs, Cs, dBs, dCs = (), (), (), ()
-                for i in tl.static_range(STEPS):
-                    i_in = t0 + i < chunk_end
-                    at = place_at(orders, k, t0 + i, i_in, length, ORDER_ALL)
-                    to = ((split_row * length + at) * groups + g) * state + n
-                    is_later = n_in & i_in & (block != split)
-                    Bs += (load(B, at * B_t + n * B_n, n_in & i_in),)
-                    Cs += (load(C, at * C_t + n * C_n, n_in & i_in),)
-                    dBs += (load(grad_B, to, is_later),)
-                    dCs += (load(grad_C, to, is_later),)
                 for i in tl.static_range(STEPS):
                     before = put(before, index, i, h)
                     h = pick(decay, index, i) * h + pick(input3, index, i) * Bs[i]
@@ -299,6 +307,7 @@ def selective_scan_bwd_kernel(
                     d_exponent = put(
                         d_exponent, index, i, tl.sum(exponent * A2, axis=2, keep_dims=True)
                     )
+                    at = places[STEPS - 1 - step]
                     to = ((split_row * length + at) * groups + g) * state + n
                     tl.store(grad_B + to, dB_i + dBs[STEPS - 1 - step], mask=n_in & i_in)
                     tl.store(grad_C + to, dC_i + dCs[STEPS - 1 - step], mask=n_in & i_in)
@@ -306,7 +315,7 @@ def selective_scan_bwd_kernel(
                 d_input = tl.sum(d_input, axis=2)
                 d_delta = tl.sum(d_exponent, axis=2) * LN2 + u_tile * d_input
                 if SOFTPLUS:
-                    d_delta *= sigmoid(raw)
+                    d_delta *= slope(raw, delta_tile)
                 d_delta = tl.where(mask, d_delta, 0.0)
                 du = delta_tile * d_input + skip * dy
                 to = (row * length + token[:, None]) * dim + d[None, :]
