@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ['Instruction', 'Loop', 'count_kinds', 'disassemble', 'find_loops', 'resources']
+__all__ = [
+    'Instruction',
+    'Loop',
+    'count_kinds',
+    'disassemble',
+    'find_loops',
+    'resources',
+    'resources_of_amd',
+]
 
 # The first pattern that an operation begins with names its kind.
 KINDS = {
@@ -98,6 +106,14 @@ def resources(ptx: str, architecture: str) -> tuple[int, int]:
     used = re.search(r'Used (\d+) registers', log)
     assert used is not None, log
     return int(used.group(1)), sum(map(int, spills))
+
+
+def resources_of_amd(assembly: str) -> tuple[int, int]:
+    """Vector registers of a lane, and those that it spills in bytes, as the compiler notes them."""
+    used = re.search(r'\.vgpr_count:\s*(\d+)', assembly)
+    spilled = re.search(r'\.vgpr_spill_count:\s*(\d+)', assembly)
+    assert used is not None and spilled is not None, assembly[-2000:]
+    return int(used.group(1)), 4 * int(spilled.group(1))
 
 
 def find_loops(text: str, shortest: int = 6) -> list[Loop]:

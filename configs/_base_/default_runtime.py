@@ -11,6 +11,8 @@ default_hooks = dict(
     # A resumed run draws the same random numbers as one that was not stopped.
     step_seed=dict(type='mmvmamba.StepSeedHook'),
     finite_weights=dict(type='mmvmamba.FiniteWeightsHook'),
+    # On a GPU, says what is compiled before the first step.
+    kernel_warmup=dict(type='mmvmamba.KernelWarmupHook'),
 )
 
 env_cfg = dict(

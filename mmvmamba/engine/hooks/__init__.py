@@ -1,6 +1,7 @@
 from .checkpoint import CheckpointHook
 from .class_check import ClassCheckHook
 from .finite_weights import FiniteWeightsHook
+from .kernel_warmup import KernelWarmupHook
 from .label_range import LabelRangeHook
 from .mesa_ema import MesaEMAHook
 from .prediction_pictures import PredictionPicturesHook
@@ -12,6 +13,7 @@ __all__ = [
     'CheckpointHook',
     'ClassCheckHook',
     'FiniteWeightsHook',
+    'KernelWarmupHook',
     'LabelRangeHook',
     'MesaEMAHook',
     'PredictionPicturesHook',
