@@ -18,7 +18,7 @@ HEIGHT = 300
 
 
 def draw_samples(config: Config, limit: int = 12) -> np.ndarray:
-    """Draws the first samples of the training data behind the whole pipeline.
+    """Draws samples from all over the training data behind the whole pipeline.
 
     Args:
         config: That of a training.
@@ -40,7 +40,8 @@ def draw_samples(config: Config, limit: int = 12) -> np.ndarray:
         preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor')
         is_bgr = bool(preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb'))
         pictures = {}
-        for i in range(min(limit, len(dataset))):
+        # The first ones are often all of one class.
+        for i in sorted({round(place) for place in np.linspace(0, len(dataset) - 1, limit)}):
             title, picture = _draw(dataset[i], dataset.metainfo, is_bgr)
             pictures[f'{i + 1}. {title}'] = picture
     return grid_of_pictures(pictures, HEIGHT)

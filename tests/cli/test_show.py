@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
+from mmvmamba.apis import browse
 from mmvmamba.apis.bare_models import bare_config, build_bare
 from mmvmamba.apis.inside import draw_curves
 from mmvmamba.cli.main import main
@@ -85,6 +87,20 @@ def test_browse_shows_what_the_model_is_fed(name, tmp_path, monkeypatch):
     picture = show(tmp_path, 'browse', '--model', path, '--limit', '3')
     more = show(tmp_path, 'browse', '--model', path, '--limit', '4')
     assert more.shape[1] > picture.shape[1]
+
+
+def test_browse_shows_every_class_of_sorted_images(tmp_path, monkeypatch):
+    folder, _ = make_toy_data(tmp_path, 'imagenet', 12, 6)
+    titles = []
+    monkeypatch.setattr(browse, 'grid_of_pictures', lambda found, _: titles.extend(found))
+    dataset = dict(type='CustomDataset', data_root=str(folder), data_prefix='train')
+    dataset['pipeline'] = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    preprocessor = dict(to_rgb=True)
+    config = Config(dict(default_scope='mmpretrain', data_preprocessor=preprocessor, model={}))
+    config.train_dataloader = dict(dataset=dataset)
+    browse.draw_samples(config, 6)
+    names = [title.partition(' ')[2] for title in titles]
+    assert len(set(names)) == 6 and names == sorted(names)
 
 
 def test_a_path_goes_from_blue_to_red():

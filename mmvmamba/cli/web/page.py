@@ -20,6 +20,8 @@ __all__ = ['THEME', 'build_page', 'serve']
 
 # No typeface is fetched from elsewhere.
 THEME = gr.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
+# Pixels of a field: on a telephone they stand below each other.
+LEAST_WIDTH = 280
 # Seconds that a message stays.
 READING_TIME = 30
 INTRO = """# mmvmamba
@@ -49,9 +51,12 @@ def build_page(models: Models, examples: list[str], model: str, weights: str) ->
         with gr.Row():
             choice = gr.Dropdown(
                 list_models(), value=model, label='model: a name, or a config file',
-                allow_custom_value=True, elem_id='model',
+                allow_custom_value=True, elem_id='model', min_width=LEAST_WIDTH,
             )  # fmt: skip
-            file = gr.Textbox(weights, label='weights: a file, or nothing', elem_id='weights')
+            file = gr.Textbox(
+                weights, label='weights: a file, or nothing', elem_id='weights',
+                min_width=LEAST_WIDTH,
+            )  # fmt: skip
         image = gr.Image(type='filepath', label='image', sources=['upload'], elem_id='upload')
         image.preprocess = _path  # type: ignore[method-assign]  # Gradio has no other place for it
         gr.Examples(examples, image, label='examples')
@@ -122,8 +127,13 @@ def _classify(models: Models, inputs: list) -> None:
 def _detect(models: Models, inputs: list) -> None:
     button = gr.Button('Detect', variant='primary', elem_id='detect')
     with gr.Row():
-        threshold = gr.Slider(0, 1, 0.3, step=0.01, label='score from', elem_id='threshold')
-        names = gr.Dropdown([], multiselect=True, label='only these classes', elem_id='filter')
+        threshold = gr.Slider(
+            0, 1, 0.3, step=0.01, label='score from', elem_id='threshold', min_width=LEAST_WIDTH
+        )
+        names = gr.Dropdown(
+            [], multiselect=True, label='only these classes', elem_id='filter',
+            min_width=LEAST_WIDTH,
+        )  # fmt: skip
     count = gr.Markdown(elem_id='count')
     picture, files = _result('detect')
     state = gr.State()
@@ -141,7 +151,7 @@ def _detect(models: Models, inputs: list) -> None:
         return found, gr.Dropdown(choices=found.names, value=[])
 
     shown = [picture, files, count]
-    found = button.click(run, inputs, [state, names], show_progress_on=shown)
+    found = button.click(run, inputs, [state, names], show_progress_on=picture)
     settings = [threshold.release, threshold.change, names.input]
     _draw_anew(found, settings, draw, [state, threshold, names], shown)
 
@@ -167,7 +177,7 @@ def _segment(models: Models, inputs: list) -> None:
         return f'**{found.class_at(*event.index) or "beside the image"}**' if found else ''
 
     shown = [picture, files]
-    found = button.click(run, inputs, state, show_progress_on=shown)
+    found = button.click(run, inputs, state, show_progress_on=picture)
     _draw_anew(found, [opacity.change], draw, [state, opacity], shown)
     picture.select(name, state, named)
 
