@@ -101,8 +101,8 @@ def chunk_length_for(device: torch.device, state: int) -> int:
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Switches autocast off inside.
 
-    Where it is off already, nothing is done: a tracer would keep that as a part of its graph, and a
-    small scan would take a tenth longer.
+    Where it is off already, nothing is done: that takes time, and a tracer would keep it as a part
+    of its graph.
     """
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
