@@ -196,7 +196,7 @@ def project(mixer: nn.Module, x: Tensor, projections: Sequence[nn.Linear]) -> Te
 
     weights = (projection.weight for projection in projections)
     stack = kept_of_weights(mixer, 'step projection', make, *weights, also=dtype)
-    return torch.einsum('pnli,poi->pnlo', x, stack)
+    return project_each(x, stack)
 
 
 def split_projection(
@@ -211,8 +211,13 @@ def split_projection(
 
     weights = (projection.weight for projection in projections)
     stack = kept_of_weights(mixer, 'projection', make, *weights, also=dtype)
-    y = torch.einsum('pnli,poi->pnlo', x, stack)
+    y = project_each(x, stack)
     return split_aligned(y, sizes) if is_gpu else y.split(list(sizes), dim=-1)
+
+
+def project_each(x: Tensor, stack: Tensor) -> Tensor:
+    """P sequences ``(P, N, L, in)`` by the P matrices of a stack, ``(P, out, in)``."""
+    return torch.bmm(x.flatten(1, 2), stack.transpose(1, 2)).unflatten(1, x.shape[1:3])
 
 
 def taps_in_order(*weights: Tensor) -> Tensor:
