@@ -38,19 +38,28 @@ registers, spills, shared memory and instructions are **measured**, on the assem
 Microseconds are **predicted** by a crude model of a multiprocessor
 (`benchmarks/hopper_model.py`): within a third, the ratios better. An element is one token, channel
 and state; mamba_ssm's times are predicted in the same way. Nothing here has run on a GPU. For each
-pass, the configuration that is predicted to be the best."""
+pass, the configuration that is predicted to be the best. A time is never below what the memory
+takes that is read or written, once, at 3.35 TB/s. `gate` is the sum over directions, which is in no
+pass's time."""
 LIMITS = """## What limits
 
 - Backward kernels spill because eight states of four steps are held by each thread, beside what
-  becomes of them. Two steps at a time spill nothing, but S1 is then predicted to take 691 us, not
-  531. With 168 registers, twelve warps and 1.8 kB spilled it would be 482; so much of so many
-  warps fits in no cache of a multiprocessor, so that it waits for a measurement. Programs that own
-  a block of channels each, with nothing to add to, spill a quarter less and win no time.
-- Backward at the other shapes has too few warps (8 of 64) to hide what it loads; Vim's two
-  directions each read their own steps, inputs and matrices, of which mamba_ssm is given copies.
+  becomes of them. Tried, and not kept, as more time is predicted: blocks of half as many channels
+  spill nothing (MambaVision-T stage 3 210 us, not 139), as sums over channels then take twice the
+  shuffles for each element; offsets of 32 bits spill 244 bytes of S1 and 228 of MambaVision-T
+  stage 3 (393 and 145 us, not 377 and 139); B and C kept in 16 bits until they are used change
+  nothing, as the compiler does so by itself. On an earlier form, of 531 us for S1: two steps at a
+  time spilled nothing (691 us); programs that own a block of channels each spilled a quarter less
+  and won no time; with 168 registers and twelve warps (482 us) more was spilled than any cache of a
+  multiprocessor holds.
+- Vim's two directions look up the token of each step before they can ask for what it has. The
+  model takes each look-up for one of the memory, though all but the first are in the nearest cache.
 - S3 takes its time from two more kernels, for segments and for the link between them.
-- With one state (VMamba), the softplus and the addresses of a token are shared by nothing: 74
-  instructions for each element forward, 197 backward, several times the bound of memory.
+- VMamba's backward pass of stage 1 at batch 64 has 1.45 programs of a warp for each quarter of a
+  multiprocessor, so that the fullest quarters have two and the others wait for them; at later
+  stages, or twice the batch, it is bound by the memory. Three segments would fill the quarters, but
+  the pass that links them costs what is won. Tiles of 16 steps spill 792 bytes (424 us, not 360).
+- Of VMamba's memory two thirds are the four directions' results, in float32, and their sum.
 - mamba_ssm's kernels were compiled once, by nvcc 13.0; their source does not come with this."""
 QUARTERS_OF_GPU = PROCESSORS * QUARTERS
 MICRO = 1e6
@@ -280,13 +289,13 @@ ELSEWHERE_COLUMNS = (
 )
 ABOUT_ELSEWHERE = """## Other GPUs
 
-What the first configuration of each kernel takes on compute capability 8.0 (A100), by the
-assembler, and on gfx942 (MI300), as Triton's compiler notes it: vector registers of a lane, those
-that it spills, local data share. How fast it is there is not predicted: the model is Hopper's."""
+What each kernel takes, with one configuration, on compute capability 8.0 (A100), by the assembler,
+and on gfx942 (MI300), as Triton's compiler notes it: vector registers of a lane, those that it
+spills, local data share. How fast they are there is not predicted: the model is Hopper's."""
 
 
 def rows_elsewhere(case: str) -> Iterator[dict[str, str]]:
-    """What the first configuration of each kernel of a case takes of the other GPUs."""
+    """What each kernel of a case, in the first configuration, takes of the other GPUs."""
     seen = set()
     for backward in (False, True):
         for config, launch in launches_of(case, backward):

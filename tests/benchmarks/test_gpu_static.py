@@ -39,8 +39,8 @@ def first_of(static, case, backward, kernel):
 @pytest.mark.parametrize(
     ('case', 'kernel', 'most_per_element'),
     [
-        ('S1 (128, 384, 196, 16)', 'fwd', 12.6),
-        ('S3 (1, 384, 4200, 16)', 'segment', 8.8),
+        ('S1 (128, 384, 196, 16)', 'fwd', 11.9),
+        ('S3 (1, 384, 4200, 16)', 'segment', 8.2),
         ('PlainMamba-L1 224, batch 64', 'fwd', 11.2),
     ],
 )
@@ -53,8 +53,11 @@ def test_forward_kernels_keep_what_was_won(static, case, kernel, most_per_elemen
 
 def test_backward_kernel_keeps_what_was_won(static):
     found = first_of(static, 'S1 (128, 384, 196, 16)', True, 'bwd')
-    assert found.per_element <= 47.5
+    assert found.per_element <= 41
+    assert found.spilled <= 320
     assert found.widths('load')[16] == 0
+    # All loads of a tile are asked for before one is waited for.
+    assert found.microseconds <= 400
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,13 @@ def test_kernels_of_one_state_keep_what_was_won(
     # Channels in words of 64 bits; what a token has of B and C is a number of 16.
     assert found.widths('load')[64] == (6 if backward else 4)
     assert found.widths('load')[16] == 4
+
+
+def test_registers_of_amd_are_read(static):
+    text = '    .vgpr_count:     106\n    .vgpr_spill_count: 3\n'
+    assert static.resources_of_amd(text) == (106, 12)
+    with pytest.raises(AssertionError, match='nothing of it'):
+        static.resources_of_amd('nothing of it')
 
 
 def test_shuffles_are_told_from_shifts(static):

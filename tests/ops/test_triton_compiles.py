@@ -128,6 +128,17 @@ def test_selective_scan_compiles(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('target', TARGETS[1:], ids=str)
+def test_the_scan_of_one_state_compiles_for_other_gpus(monkeypatch, target):
+    first = {}
+    for launch in all_scan_launches(monkeypatch, ['vmamba']):
+        first.setdefault(launch.name, launch)
+    assert len(first) == 3
+    for launch in first.values():
+        assert_is_machine_code(compile_for(launch, *target), target)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('case', SCANS)
 def test_every_config_of_the_selective_scan_compiles(monkeypatch, case):
     launches = all_scan_launches(monkeypatch, [case])
