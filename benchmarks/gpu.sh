@@ -31,7 +31,7 @@ done
 if [ "$call" = first ]; then
     parts=(
         "70|Compilation|python benchmarks/gpu_compile.py|--toy"
-        "80|Tests of the scan|python -m pytest -q -m gpu tests/gpu|--collect-only -qq"
+        "80|Tests of the scan|env MMVMAMBA_TUNE=0 python -m pytest -q -n 8 -m gpu tests/gpu|--collect-only -qq"
         "100|Selective scan|python benchmarks/gpu_selective_scan.py --repeats 20|--toy"
         "180|Throughput|python benchmarks/gpu_models.py throughput --seconds 1|--toy"
         "100|Vim beside DeiT|python benchmarks/gpu_models.py resolutions --seconds 1|--toy"

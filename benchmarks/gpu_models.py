@@ -25,6 +25,10 @@ try:
     import timm
 except ImportError:
     timm = None
+try:
+    from triton.errors import TritonError
+except ImportError:
+    TritonError = RuntimeError
 
 
 class Case(NamedTuple):
@@ -167,9 +171,10 @@ def main() -> None:
 def _row_or_failure(case: Case, device: torch.device, seconds: float) -> list[str]:
     try:
         return row_of(case, device, seconds)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TritonError) as error:
         # One model that does not run must not cost the others their rows.
-        return [case.name, f'not measured: {str(error).splitlines()[0][:120]}']
+        lines = str(error).splitlines() or [type(error).__name__]
+        return [case.name, f'not measured: {lines[0][:120]}']
 
 
 if __name__ == '__main__':

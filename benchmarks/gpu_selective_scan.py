@@ -12,7 +12,13 @@ from common import gpu_median_ms, machine, peak_memory, show_ms
 from mmvmamba.ops.selective_scan import available_backends, selective_scan
 
 # batch, length, dim, state
-SHAPES = [(128, 196, 384, 16), (64, 729, 384, 16), (2, 4200, 768, 16), (256 * 16, 49, 320, 8)]
+SHAPES = [
+    (128, 196, 384, 16),
+    (64, 729, 384, 16),
+    (2, 4200, 768, 16),
+    (256 * 16, 49, 320, 8),
+    (256, 3136, 96, 1),
+]
 TOY_SHAPES = [(1, 20, 8, 4)]
 
 

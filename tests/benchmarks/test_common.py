@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,20 @@ def test_gpu_script_notes_a_failure_and_goes_on(tmp_path):
     run = run_gpu_script('second', **environment)
     assert report.read_text().startswith(page)
     assert 'ran benchmarks/gpu_models.py training' in report.read_text()
+
+
+def test_kernels_are_compiled_by_processes_that_see_no_gpu(monkeypatch):
+    pytest.importorskip('triton', reason='triton is not installed')
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for name in ('CUDA_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES'):
+        monkeypatch.setenv(name, '0')
+    monkeypatch.setattr(os, 'of_the_parent', True, raising=False)
+    with import_module('gpu_compile').pool_without_gpu(1) as pool:
+        assert pool.submit(os.getenv, 'CUDA_VISIBLE_DEVICES').result(timeout=120) == ''
+        # A fork would have the CUDA context of the one that it comes from.
+        assert not pool.submit(eval, "hasattr(__import__('os'), 'of_the_parent')").result(120)
+    for name in ('family_scans', 'gpu_compile'):
+        sys.modules.pop(name, None)
 
 
 @needs_bash
