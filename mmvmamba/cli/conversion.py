@@ -5,6 +5,7 @@ strictly into the model it belongs to.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -47,7 +48,7 @@ def convert(args: argparse.Namespace) -> Path:
         load_model(model, converted)
         loaded = model.state_dict()
         resized = [k for k in state if k in loaded and loaded[k].shape != state[k].shape]
-        print(f'{len(resized)} resized: {", ".join(resized)}')
+        _list('resized', resized)
         state = loaded
     elif name is None:
         name = identify_model(converted)
@@ -73,9 +74,10 @@ def convert(args: argparse.Namespace) -> Path:
 
 def _report(converted: Converted) -> None:
     print(f'family {converted.family}, {converted.style} layout, entry {converted.entry or "none"}')
-    print(f'{len(converted.state_dict)} tensors, {len(converted.renamed)} renamed:')
-    for old, new in converted.renamed.items():
-        print(f'  {old} -> {new}')
-    print(f'{len(converted.dropped)} dropped:')
-    for key in converted.dropped:
-        print(f'  {key}')
+    print(f'{len(converted.state_dict)} tensors')
+    _list('renamed', [f'{old} -> {new}' for old, new in converted.renamed.items()])
+    _list('dropped', converted.dropped)
+
+
+def _list(what: str, keys: Sequence[str]) -> None:
+    print('\n  '.join([f'{len(keys)} {what}{":" if keys else ""}', *keys]))

@@ -8,7 +8,7 @@ __all__ = ['progress_bar']
 
 # A file is not filled with more than a line in so many seconds.
 SECONDS = 30
-PLAIN = '{desc}{n_fmt} of {total_fmt} {unit}, {elapsed} elapsed, {remaining} left'
+PLAIN = '{desc}{n_fmt} of {total_fmt} {unit}s, {elapsed} elapsed, {remaining} left'
 
 
 class _Lines(tqdm):
@@ -36,7 +36,7 @@ def progress_bar(
 
     Args:
         total: How many there are, if that is known.
-        unit: Of what.
+        unit: What one of them is.
         name: What is done.
         shown: Whether to show anything.
         initial: How many are done already.

@@ -145,7 +145,10 @@ class Onnx(Format):
     ) -> None:
         import onnx_ir
 
-        model = to_onnx(program, list(network.names))
+        with warnings.catch_warnings():
+            # Of torch, about its own parts.
+            warnings.simplefilter('ignore', FutureWarning)
+            model = to_onnx(program, list(network.names))
         model.metadata_props[KEY] = json.dumps(meta)
         onnx_ir.save(model, path)
 

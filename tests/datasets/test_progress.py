@@ -17,7 +17,7 @@ def count_to(total, stream, **settings):
     """What is written while so many are counted."""
     with (
         contextlib.redirect_stderr(stream),
-        progress.progress_bar(total, 'img', 'verify', **settings) as bar,
+        progress.progress_bar(total, 'image', 'verify', **settings) as bar,
     ):
         for _ in range(total):
             bar.update()
@@ -34,13 +34,17 @@ def test_a_file_has_lines(monkeypatch):
     text = count_to(4, io.StringIO())
     lines = text.splitlines()
     assert '\r' not in text
-    assert [line.partition(',')[0] for line in lines] == [f'verify: {i} of 4 img' for i in range(5)]
+    assert [line.partition(',')[0] for line in lines] == [
+        f'verify: {i} of 4 images' for i in range(5)
+    ]
     assert lines[-1].endswith(' left')
 
 
 def test_a_file_has_few_lines():
     first, last = count_to(1000, io.StringIO()).splitlines()
-    assert first.startswith('verify: 0 of 1000 img') and last.startswith('verify: 1000 of 1000 img')
+    assert first.startswith('verify: 0 of 1000 images') and last.startswith(
+        'verify: 1000 of 1000 images'
+    )
 
 
 @pytest.mark.parametrize('stream', [io.StringIO, Terminal])

@@ -44,7 +44,7 @@ def test_sound_data_end_with_code_0(check, ade, capsys):
     assert check([CONFIG, *options(ade)]) == 0
     out, err = capsys.readouterr()
     assert out == 'train: no fault\nval: no fault\n', 'test has the data of val'
-    assert '4 of 4 img' in err
+    assert '4 of 4 images' in err
 
 
 def test_faults_are_listed_and_end_with_code_1(check, ade, capsys, tmp_path):

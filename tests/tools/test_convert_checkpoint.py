@@ -104,7 +104,7 @@ def test_position_embedding_is_resized_for_a_config(tool, tmp_path, capsys):
     arguments = [str(source), str(tmp_path / 'c.pth'), '--config', str(tmp_path / 'config.py')]
     tool('convert_checkpoint')(arguments)
     _, content = written(tmp_path, 'c')
-    assert '1 resized: backbone.pos_embed' in capsys.readouterr().out
+    assert '1 resized:\n  backbone.pos_embed' in capsys.readouterr().out
     assert content['state_dict']['backbone.pos_embed'].shape == (1, 37, 48)
 
 

@@ -59,7 +59,7 @@ def each(
     """
     with (
         ThreadPoolExecutor(max(workers, 1)) as pool,
-        progress_bar(len(items), 'img', 'check', shown=progress) as bar,
+        progress_bar(len(items), 'image', 'check', shown=progress) as bar,
     ):
         faults = []
         for found in (pool.map if workers else map)(check, items):

@@ -115,7 +115,7 @@ def _each(
     """Calls a function with its arguments, of which the first is the reader, and every chunk."""
     reader = arguments[0]
     chunks = _chunks(reader)
-    with progress_bar(len(reader), 'img', shown=progress) as bar:
+    with progress_bar(len(reader), 'image', shown=progress) as bar:
         if workers == 0:
             return [
                 defect

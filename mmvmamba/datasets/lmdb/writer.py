@@ -249,7 +249,7 @@ class LMDBWriter:
         fingerprint = self._fingerprint()
         images = self._images(done)
         bar = progress_bar(
-            len(self.listing), 'img', self.output.name, self.options.progress, initial=done
+            len(self.listing), 'image', self.output.name, self.options.progress, initial=done
         )
         with bar, closing(images):
             while done < len(self.listing):

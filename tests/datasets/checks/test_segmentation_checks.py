@@ -144,7 +144,7 @@ def test_classes_that_do_not_fit_the_model(root):
 
 def test_progress_is_shown_on_request(root, capfd):
     check_segmentation(dataset(root), 3, progress=True)
-    assert 'check: 3 of 3 img' in capfd.readouterr().err
+    assert 'check: 3 of 3 images' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize('fault', ['size', 'channels', 'depth', 'cut', 'missing'])
