@@ -107,11 +107,11 @@ def _gather(x: Tensor, places: Tensor) -> Tensor:
     """Rows of ``(batch, K or 1, length, X)`` at places ``(K or 1, ...)``: ``(batch, K, ..., 1,
     X)``.
     """
-    if x.shape[1] == 1:
-        gathered = x.index_select(2, places.flatten()).flatten(1, 2)
-    else:
+    if len(places) == 1:
+        return x.index_select(2, places[0]).unsqueeze(3)
+    if x.shape[1] > 1:
         places = places + x.shape[2] * torch.arange(x.shape[1], device=x.device)[:, None]
-        gathered = x.flatten(1, 2).index_select(1, places.flatten())
+    gathered = x.flatten(1, 2).index_select(1, places.flatten())
     rows: Tensor = gathered.unflatten(1, (*places.shape, 1))
     return rows
 
