@@ -3,12 +3,13 @@
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from .lanes import LANES
 from .sources import sources_digest
 
-__all__ = ['inline', 'kernel', 'summing']
+__all__ = ['add_scaled', 'inline', 'kernel', 'summing']
 
 # Without counting references to the arguments: the threads would share the counts, and spend half
 # of their time on passing them to each other.
@@ -27,3 +28,10 @@ def kernel(function: FunctionType) -> Any:
     """
     function.__qualname__ += f'_{LANES}_lanes_{sources_digest(function)}'
     return njit(nogil=True, cache=True, **OPTIONS)(function)
+
+
+@inline
+def add_scaled(target, to, source, start, length, weight):
+    """Adds a row of a flat array, times a weight, to one of another; they do not overlap."""
+    for i in range(length):
+        target[np.uint64(to + i)] += weight * source[np.uint64(start + i)]

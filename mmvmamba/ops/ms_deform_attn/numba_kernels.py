@@ -9,7 +9,7 @@ first token of each level, ``sides`` (levels, 2) height and width again in the d
 
 import numpy as np
 
-from mmvmamba.ops.cpu.kernels import inline, kernel, summing
+from mmvmamba.ops.cpu.kernels import add_scaled, inline, kernel, summing
 from mmvmamba.ops.cpu.team import in_parallel, next_task
 
 __all__ = ['backward_in_parallel', 'backward_kernel', 'forward_in_parallel', 'forward_kernel']
@@ -44,7 +44,7 @@ def forward_kernel(counter, workspace, value, shape, levels, sides, locations, w
                             vertical, horizontal = _nearness(corner, down, right, one)
                             share = weights[sample] * vertical * horizontal
                             cell = cell_zero + token * heads * channels
-                            _add_scaled(out, row, value, cell, channels, share)
+                            add_scaled(out, row, value, cell, channels, share)
         task = next_task(counter)
 
 
@@ -78,7 +78,7 @@ def backward_kernel(
                         cell = cell_zero + token * heads * channels
                         vertical, horizontal = _nearness(corner, down, right, one)
                         share = vertical * horizontal
-                        _add_scaled(grad_value, cell, grad_out, row, channels, weight * share)
+                        add_scaled(grad_value, cell, grad_out, row, channels, weight * share)
                         product = _product(value, cell, grad_out, row, channels)
                         grad_weights[sample] += share * product
                         # To the right and down the shares of the cells there grow.
@@ -120,12 +120,6 @@ def _token(levels, level, y, x):
 def _nearness(corner, down, right, one):
     """To the row and to the column of the cell above left, above right, below left, below right."""
     return (down if corner // 2 else one - down), (right if corner % 2 else one - right)
-
-
-@inline
-def _add_scaled(target, to, source, start, length, weight):
-    for i in range(length):
-        target[np.uint64(to + i)] += weight * source[np.uint64(start + i)]
 
 
 @summing

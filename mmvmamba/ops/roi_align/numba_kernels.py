@@ -9,7 +9,7 @@ from it, and whose gradient no other task writes.
 
 import numpy as np
 
-from mmvmamba.ops.cpu.kernels import inline, kernel
+from mmvmamba.ops.cpu.kernels import add_scaled, kernel
 from mmvmamba.ops.cpu.team import in_parallel, next_task, next_thread
 
 __all__ = [
@@ -92,7 +92,7 @@ def forward_kernel(counter, workspace, maps, shape, boxes, starts, counts, rows,
                     line[x] = 0
                 for tap in range(y_cuts[box, i], y_cuts[box, i + 1]):
                     row = (task * height + y_numbers[tap]) * width + left
-                    _add_scaled(line, 0, maps, row, used, y_weights[tap])
+                    add_scaled(line, 0, maps, row, used, y_weights[tap])
                 for j in range(cells_x):
                     total = counts[box] * 0
                     for tap in range(x_cuts[box, j], x_cuts[box, j + 1]):
@@ -123,14 +123,8 @@ def backward_kernel(counter, workspace, maps, shape, boxes, starts, counts, rows
                         line[x_numbers[tap] - left] += x_weights[tap] * grad
                 for tap in range(y_cuts[box, i], y_cuts[box, i + 1]):
                     row = (task * height + y_numbers[tap]) * width + left
-                    _add_scaled(maps, row, line, 0, used, y_weights[tap])
+                    add_scaled(maps, row, line, 0, used, y_weights[tap])
         task = next_task(counter)
-
-
-@inline
-def _add_scaled(target, to, source, first, length, weight):
-    for x in range(length):
-        target[np.uint64(to + x)] += weight * source[np.uint64(first + x)]
 
 
 @kernel
