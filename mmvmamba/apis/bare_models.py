@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from .classifiers import build_classifier, model_config
+from .classifiers import build_classifier, model_config, quiet_log
 from .model_table import find_model
 from .task_models import build_from_config, task_configs
 
@@ -56,8 +56,8 @@ def build_bare(config: Config, device: str | torch.device = 'cpu') -> nn.Module:
         device: Where it is built; 'meta' takes no memory.
     """
     build = build_classifier if config.default_scope == 'mmpretrain' else build_from_config
-    with torch.device(device), warnings.catch_warnings():
-        # What the toolboxes say about losses concerns no training here.
+    with torch.device(device), warnings.catch_warnings(), quiet_log():
+        # What the toolboxes say about losses and labels concerns no training here.
         warnings.simplefilter('ignore', UserWarning)
         return build(config).eval()
 
