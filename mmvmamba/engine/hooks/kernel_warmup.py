@@ -47,7 +47,8 @@ class KernelWarmupHook(Hook):
             model = model.module
         backbone = getattr(model, 'backbone', None)
         # Others have no kernels of ours; sharded ones cannot be copied.
-        if not type(backbone).__module__.startswith('mmvmamba.') or purpose in self._done:
+        is_ours = type(backbone).__module__.startswith('mmvmamba.')
+        if not isinstance(backbone, nn.Module) or not is_ours or purpose in self._done:
             return
         device = next(backbone.parameters()).device
         if device.type not in COMPILING_DEVICES:
