@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvmamba.ops.symbolic import is_symbolic
+
 __all__ = ['pad_to_multiple']
 
 
@@ -19,7 +21,7 @@ def pad_to_multiple(x: Tensor, rows: int, columns: int, channels_last: bool = Fa
     height, width = x.shape[1:3] if channels_last else x.shape[2:]
     below, right = -height % rows, -width % columns
     # What is traced has to serve other sizes.
-    is_traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    is_traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or is_symbolic(x)
     if not is_traced and below == right == 0:
         return x
     return F.pad(x, (0, 0, 0, right, 0, below) if channels_last else (0, right, 0, below))
