@@ -46,9 +46,11 @@ def default(session: nox.Session) -> None:
 @nox.session(python='3.11')
 def onedl(session: nox.Session) -> None:
     """The maintained forks."""
-    # Newer ones lack what its set-up imports, older ones do not read its licence.
-    session.install(*TORCH, 'setuptools>=77,<81', 'wheel')
-    session.install('--no-build-isolation', 'onedl-mmcv>=2.3.0', env={'MMCV_WITH_OPS': '0'})
+    # Newer ones lack what its set-up imports, older ones do not read its licence. Where torch is,
+    # it compiles its operators.
+    session.install('setuptools>=77,<81', 'wheel')
+    session.install('--no-build-isolation', '--no-deps', 'onedl-mmcv>=2.3.0')
+    session.install(*TORCH)
     run_tests(session, 'onedl')
 
 

@@ -15,7 +15,9 @@ Colour = tuple[int, int, int]
 @cache
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / name, size)
+    path = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / name
+    # Pillow takes paths since 10.1.
+    return ImageFont.truetype(str(path), size)
 
 
 def text_width(text: str, size: int, bold: bool = False) -> int:
