@@ -128,7 +128,7 @@ def _open_group(launcher: str, timeout: timedelta) -> None:
     _export_rank(launcher)
     try:
         dist.init_process_group(backend='gloo', timeout=timeout)
-    except dist.DistNetworkError as error:
+    except RuntimeError as error:
         if 'EADDRINUSE' not in str(error):
             raise
         raise ValueError(
