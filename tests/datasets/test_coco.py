@@ -204,6 +204,6 @@ def test_unreadable_images_are_named(data, build, content, folder):
     spoil(content['images'][2], file_name='broken.jpg')
     dataset = build(content)
     with pytest.raises(
-        ImageError, match=rf'the image cannot be .* \(path: {path}\)\. tools/misc/check_dataset'
+        ImageError, match=rf'the image cannot be .* \(path: {path}\)\. `mmvmamba data check'
     ):
         dataset[2]
