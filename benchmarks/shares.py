@@ -32,7 +32,7 @@ from mmvmamba.apis.model_table import find_model
 GROUPS = {
     'matrix products': ('*mm', '*addmv', '*_linear*', '*::linear*', '*attention*'),
     'convolutions': ('*conv*',),
-    'scan': ('mmvmamba::selective_scan*',),
+    'scan': ('*selective_scan*', 'mmvmamba::gated_scan'),
     'regions': ('RoIAlign*', 'mmvmamba::ms_deform*', '*grid_sampler*', '*::nms', 'NMSop*'),
     'norms': ('*layer_norm*', '*batch_norm*', '*group_norm*', '*rms_norm*'),
     'copies': (
