@@ -25,6 +25,8 @@ PAGE_SIZES = [1 << n for n in range(8, 17)]
 NO_PAGE = (1 << 64) - 1
 NUM_METAS = 2
 DEPTH_LIMIT = 32
+# Pages at the end that a file may lack: LMDB writes none that a transaction took and gave back.
+UNWRITTEN_LIMIT = 1024
 
 HEADER = struct.Struct('<QHHHH')  # number, padding, flags, ends of the offsets and of the free room
 BRANCH, LEAF, META = 0x01, 0x02, 0x08
@@ -42,6 +44,7 @@ REMEDY = 'Copy it again, or build it again.'
 class _Meta:
     page_size: int
     free_flags: int
+    free_root: int
     flags: int
     depth: int
     entries: int
@@ -61,15 +64,11 @@ def check_pages(file: str | os.PathLike) -> None:
     """
     with open(file, 'rb') as stream:
         meta = _read_meta(stream, os.fspath(file))
-        size = os.fstat(stream.fileno()).st_size
-        expected = (meta.last_page + 1) * meta.page_size
-        if size < expected:
-            raise LMDBDataError(
-                f'the file must have at least {expected} bytes, got {size}: it was cut short',
-                path=os.fspath(file),
-                remedy=REMEDY,
-            )
-        _Tree(stream, os.fspath(file), meta).check()
+        tree = _Tree(stream, os.fspath(file), meta)
+        tree.require(meta.last_page - UNWRITTEN_LIMIT)
+        if meta.free_root != NO_PAGE:
+            tree.require(meta.free_root)
+        tree.check()
 
 
 def _read_meta(stream: IO[bytes], file: str) -> _Meta:
@@ -101,7 +100,7 @@ def _parse_meta(stream: IO[bytes], at: int, file: str) -> _Meta:
     if version != DATA_VERSION:
         _refuse(f"LMDB's data format must be {DATA_VERSION}, got {version}", file)
     free, main = values[4:12], values[12:20]
-    return _Meta(free[0], free[1], main[1], main[2], main[6], main[7], *values[20:])
+    return _Meta(free[0], free[1], free[7], main[1], main[2], main[6], main[7], *values[20:])
 
 
 def _refuse(problem: str, file: str) -> NoReturn:
@@ -121,8 +120,18 @@ class _Tree:
         self.stream = stream
         self.file = file
         self.meta = meta
+        self.size = os.fstat(stream.fileno()).st_size
         self.entries = 0
         self.seen: set[int] = set()
+
+    def require(self, number: int) -> None:
+        """Refuses a file that ends before the end of a page."""
+        expected = (number + 1) * self.meta.page_size
+        if self.size < expected:
+            _refuse(
+                f'the file must have at least {expected} bytes, got {self.size}: it was cut short',
+                self.file,
+            )
 
     def check(self) -> None:
         """Walks over the whole tree."""
@@ -146,6 +155,7 @@ class _Tree:
             self._refuse_page(number, 'there is no such page')
         if number in self.seen:
             self._refuse_page(number, 'more than one page leads to it')
+        self.require(number)
         self.seen.add(number)
         self.stream.seek(number * self.meta.page_size)
         page = self.stream.read(self.meta.page_size)
@@ -180,6 +190,7 @@ class _Tree:
                 last = first + (HEADER.size - 1 + size) // self.meta.page_size
                 if first < NUM_METAS or last > self.meta.last_page:
                     self._refuse_page(number, 'a value ends beyond the file')
+                self.require(last)
             keys.append(page[at + NODE.size : start])
         self._check_order(number, keys, low, high)
         self.entries += len(keys)
