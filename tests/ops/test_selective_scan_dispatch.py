@@ -138,7 +138,7 @@ def test_forced_backend_that_cannot_run_says_why():
 
 
 def test_reasons_name_the_command_that_helps(monkeypatch):
-    monkeypatch.setattr(numba_backend, '_has_numba', lambda: False)
+    monkeypatch.setattr(numba_backend, 'has_numba', lambda: False)
     assert 'pip install numba' in numba_backend.unavailable_reason(CPU, torch.float32, 16)
     assert available_backends('cpu')[-1] == 'torch'
     assert 'numba' not in available_backends('cpu')

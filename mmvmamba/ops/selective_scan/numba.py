@@ -4,7 +4,6 @@ Kernels are compiled at the first scan and kept on disk.
 """
 
 from functools import lru_cache
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvmamba.ops.cpu.threads import find_kernel_cache, run_on_team
+from mmvmamba.ops.cpu.compiled import has_numba, load_kernels
+from mmvmamba.ops.cpu.threads import run_on_team
 
 from .arguments import ScanArgs
 
@@ -27,7 +27,7 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
         return f'it runs on the CPU, got tensors on {device.type}'
     if dtype == torch.float64:
         return 'it computes in float32, got float64; the torch backend computes in float64'
-    if not _has_numba():
+    if not has_numba():
         return 'numba is not installed; install it with: pip install numba'
     return None
 
@@ -35,7 +35,7 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype, state: int) -> 
 def forward(
     args: ScanArgs, chunk_length: int, with_last_state: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    kernels, dtype, args = _kernels(), args.u.dtype, _in_float32(args)
+    kernels, dtype, args = load_kernels(__package__), args.u.dtype, _in_float32(args)
     scan = _scan(kernels, args, chunk_length)
     batch, directions, state, dim = args.batch, args.directions, args.state, args.dim
     allocate = torch.zeros if scan.accumulate else torch.empty
@@ -59,7 +59,7 @@ def backward(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    kernels, given, args = _kernels(), args, _in_float32(args)
+    kernels, given, args = load_kernels(__package__), args, _in_float32(args)
     scan = _scan(kernels, args, chunk_length)
     grad_out, checkpoints = grad_out.float()[:, None], checkpoints.contiguous()
     if grad_last_state is not None:
@@ -96,19 +96,6 @@ def backward(
         None if given.D is None else _sum_batch(dD, given.D),
         None if given.delta_bias is None else _sum_batch(ddelta_bias, given.delta_bias),
     )
-
-
-@lru_cache(maxsize=1)
-def _has_numba() -> bool:
-    return find_spec('numba') is not None
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> ModuleType:
-    find_kernel_cache()
-    from . import numba_kernels
-
-    return numba_kernels
 
 
 def _in_float32(args: ScanArgs) -> ScanArgs:
