@@ -35,7 +35,7 @@ Operators that a GPU is given for one image of 224 x 224 in evaluation, counted 
 data; attention counts for all that it is made of without a GPU's own kernel. Half of the former
 number is reached by all but MambaVision and MambaOut in full precision: without casts to save,
 their blocks hold matrix products, convolutions, activations and sums alone. Products and
-convolutions are 74 of MambaVision's 189 and 61 of MambaOut's 119. Left to be joined are the last
+convolutions are 74 of MambaVision's 187 and 61 of MambaOut's 123. Left to be joined are the last
 sum of a block and the norm of the next one (16 and 18 operators) and MambaVision's concatenations
 (6): with them, half would still not be reached.
 
