@@ -1,11 +1,11 @@
 """The scans that each family asks for, with the strides, slices and dtypes of its own code.
 
-The mixers run on a GPU that is not there (``mmvmamba/fake_gpu.py``), under autocast as in training
-and in benchmarks, and the arguments of the operator are kept.
+The mixers run under autocast, as in training and in benchmarks, on a device or on a GPU that is not
+there (``mmvmamba/fake_gpu.py``), and the arguments of the operator are kept.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 from unittest import mock
 
@@ -17,13 +17,14 @@ from mmvmamba.models.backbones.mambavision import MambaVisionMixer
 from mmvmamba.models.backbones.plain_mamba import PlainMambaMixer
 from mmvmamba.models.backbones.vim_mixer import BidirectionalMamba
 from mmvmamba.models.backbones.vmamba import CrossScanMixer
+from mmvmamba.ops.fused import triton as fused
 from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.ops.selective_scan import selective_scan, triton, triton_kernels
 from mmvmamba.ops.selective_scan.arguments import ScanArgs
 from mmvmamba.ops.selective_scan.dispatch import chunk_length_for
 from mmvmamba.ops.triton_compile import Launch, recorded_launches
 
-__all__ = ['CASES', 'Scan', 'launches_of', 'scan_of']
+__all__ = ['CASES', 'Scan', 'as_on_hopper', 'launches_of', 'scan_of', 'scan_on']
 
 Config = tuple[int, int, int]
 
@@ -32,7 +33,7 @@ class Scan(NamedTuple):
     """A scan to look at.
 
     Attributes:
-        run: Runs the module on fake tensors.
+        run: Runs the operator on a device, through the module if there is one.
         module: Makes it; None for the operator alone.
     """
 
@@ -43,14 +44,14 @@ class Scan(NamedTuple):
 def _plain(batch: int, dim: int, length: int, state: int) -> Scan:
     """The operator on memory that suits it best."""
 
-    def run() -> None:
+    def run(device: str) -> None:
         def new(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-            return torch.empty(*shape, dtype=dtype, device='cuda', requires_grad=True)
+            return torch.randn(*shape, dtype=dtype, device=device).requires_grad_()
 
         selective_scan(
             new(batch, length, dim),
             new(batch, length, dim),
-            new(dim, state, dtype=torch.float32),
+            -new(dim, state, dtype=torch.float32).detach().exp().requires_grad_(),
             new(batch, length, state),
             new(batch, length, state),
             new(dim, dtype=torch.float32),
@@ -62,33 +63,36 @@ def _plain(batch: int, dim: int, length: int, state: int) -> Scan:
     return Scan(run)
 
 
-def _tokens(*shape: int) -> Tensor:
-    return torch.empty(*shape, dtype=torch.bfloat16, device='cuda')
+def _tokens(device: str, *shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.bfloat16, device=device)
 
 
 def _vim(batch: int, length: int, dim: int) -> Scan:
-    def run(mixer: nn.Module) -> None:
-        mixer(_tokens(batch, length, dim), reversed_order(length, torch.device('cuda')))
+    def run(device: str, mixer: nn.Module) -> None:
+        mixer(_tokens(device, batch, length, dim), reversed_order(length, torch.device(device)))
 
     return Scan(run, lambda: BidirectionalMamba(dim))
 
 
 def _plain_mamba(batch: int, grid: tuple[int, int], dim: int) -> Scan:
-    def run(mixer: nn.Module) -> None:
-        mixer(_tokens(batch, grid[0] * grid[1], dim), grid)
+    def run(device: str, mixer: nn.Module) -> None:
+        mixer(_tokens(device, batch, grid[0] * grid[1], dim), grid)
 
     return Scan(run, lambda: PlainMambaMixer(dim))
 
 
 def _mambavision(windows: int, length: int, dim: int) -> Scan:
-    return Scan(lambda mixer: mixer(_tokens(windows, length, dim)), lambda: MambaVisionMixer(dim))
+    def run(device: str, mixer: nn.Module) -> None:
+        mixer(_tokens(device, windows, length, dim))
+
+    return Scan(run, lambda: MambaVisionMixer(dim))
 
 
 def _vmamba(batch: int, grid: tuple[int, int], dim: int) -> Scan:
-    return Scan(
-        lambda mixer: mixer(_tokens(batch, *grid, dim)),
-        lambda: CrossScanMixer(dim, ssm_ratio=1.0, d_state=1),
-    )
+    def run(device: str, mixer: nn.Module) -> None:
+        mixer(_tokens(device, batch, *grid, dim))
+
+    return Scan(run, lambda: CrossScanMixer(dim, ssm_ratio=1.0, d_state=1))
 
 
 # (batch, channels, length, state) where the operator is meant; images or windows, tokens, width
@@ -114,17 +118,30 @@ CASES = {
 
 def scan_of(name: str) -> tuple[ScanArgs, int]:
     """The operator's arguments, fake, and the chunk length of a training; inside ``fake_gpu``."""
-    scan = CASES[name]
-    modules = [] if scan.module is None else [move_to_fake_gpu(scan.module())]
-    with fake_autocast(), OperatorLog(keep='selective_scan') as log:
-        scan.run(*modules)
+    return _kept_scan(CASES[name], 'cuda', move_to_fake_gpu, fake_autocast())
+
+
+def scan_on(device: str, scan: Scan) -> tuple[ScanArgs, int]:
+    """As ``scan_of``, with the numbers that random tokens and initial weights make on a device."""
+    return _kept_scan(scan, device, lambda x: x.to(device), torch.autocast(device, torch.bfloat16))
+
+
+def _kept_scan(
+    scan: Scan,
+    device: str,
+    place: Callable[[nn.Module], nn.Module],
+    autocast: AbstractContextManager[object],
+) -> tuple[ScanArgs, int]:
+    modules = [] if scan.module is None else [place(scan.module())]
+    with autocast, OperatorLog(keep='selective_scan') as log:
+        scan.run(device, *modules)
     *tensors, softplus, order_all, _, _, _ = log.kept[0]
     args = ScanArgs(*tensors, softplus, order_all)
-    return args, chunk_length_for(torch.device('cuda'), args.state)
+    return args, chunk_length_for(torch.device(device), args.state)
 
 
 @contextmanager
-def _as_on_hopper(chosen: list[tuple[str, Config]]) -> Iterator[None]:
+def as_on_hopper(chosen: list[tuple[str, Config]]) -> Iterator[None]:
     """The host code takes the GPU for an H100 and launches with every configuration."""
 
     def each(kernel, args, plan, variant, configs, launch) -> object:
@@ -135,6 +152,7 @@ def _as_on_hopper(chosen: list[tuple[str, Config]]) -> Iterator[None]:
         mock.patch.object(triton, 'run_tuned', each),
         mock.patch.object(triton, '_processors', lambda device: 132),
         mock.patch.object(triton, 'on_device', lambda device: mock.MagicMock()),
+        mock.patch.object(fused, 'on_device', lambda device: mock.MagicMock()),
     ):
         yield
 
@@ -151,7 +169,7 @@ def launches_of(name: str, backward: bool, training: bool = False) -> list[tuple
         Pairs of a configuration, as text, and a launch; segments have none.
     """
     chosen: list[tuple[str, Config]] = []
-    with fake_gpu(), _as_on_hopper(chosen), recorded_launches(triton_kernels) as launches:
+    with fake_gpu(), as_on_hopper(chosen), recorded_launches(triton_kernels) as launches:
         args, chunk = scan_of(name)
         if backward:
             chunks = -(-args.length // chunk)

@@ -30,11 +30,11 @@ done
 # Most seconds, title, command, what makes a toy of it.
 if [ "$call" = first ]; then
     parts=(
-        "70|Compilation|python benchmarks/gpu_compile.py|--toy"
-        "80|Tests of the scan|env MMVMAMBA_TUNE=0 python -m pytest -q -n 8 -m gpu tests/gpu|--collect-only -qq"
-        "100|Selective scan|python benchmarks/gpu_selective_scan.py --repeats 20|--toy"
-        "180|Throughput|python benchmarks/gpu_models.py throughput --seconds 1|--toy"
-        "100|Vim beside DeiT|python benchmarks/gpu_models.py resolutions --seconds 1|--toy"
+        "60|Compilation|python benchmarks/gpu_compile.py|--toy"
+        "140|Tests|env MMVMAMBA_TUNE=0 python -m pytest -q -n 12 -m gpu tests/gpu|--collect-only -qq"
+        "90|Selective scan|python benchmarks/gpu_selective_scan.py --repeats 20|--toy"
+        "160|Throughput|python benchmarks/gpu_models.py throughput --seconds 1|--toy"
+        "90|Vim beside DeiT|python benchmarks/gpu_models.py resolutions --seconds 1|--toy"
     )
 else
     parts=(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmvmamba.apis import get_model
 
-__all__ = ['PROTOCOLS', 'main']
+__all__ = ['PROTOCOLS', 'SCANNING', 'main']
 
 try:
     import timm
@@ -44,6 +44,8 @@ class Case(NamedTuple):
 
 FAMILIES = ('mambavision_t', 'mambaout_tiny', 'vim_tiny', 'plain_mamba_l1', 'vmamba_tiny_s1l8')
 VISION = ('mambavision_t', 'mambavision_s', 'mambavision_b', 'mambavision_l', 'mambavision_l2')
+# All of ours that have kernels of their own.
+SCANNING = tuple(dict.fromkeys((*VISION, *FAMILIES)))
 SIDES = (224, 512, 800, 1024, 1248)
 # Images per second on an A100 at batch 128, as NVIDIA publishes them.
 PUBLISHED = {
