@@ -43,7 +43,7 @@ else
         "40|Detectors|python benchmarks/detectors.py --real --models l1_maskrcnn_1x mambavision_t_maskrcnn_1x --device cuda --dtype bfloat16 --seconds 1|toy"
         "25|Deformable attention|python benchmarks/gpu_deform_attn.py --repeats 20|--toy"
         "25|Races|compute-sanitizer --tool racecheck python benchmarks/gpu_tiny_scan.py|toy"
-        "20|Counters|ncu --set base --kernel-name regex:selective_scan python benchmarks/gpu_tiny_scan.py|toy"
+        "20|Counters|ncu --set basic --clock-control none --kernel-name regex:selective_scan python benchmarks/gpu_tiny_scan.py|toy"
     )
 fi
 
