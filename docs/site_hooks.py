@@ -150,6 +150,8 @@ def public_names(room: str) -> Iterator[tuple[str, list[str]]]:
 
 def _place(path: Path, module: str, name: str) -> str | None:
     """Where a public name of a module is documented; None for a module, which has its own page."""
+    if name in (homes := _homes(path)):
+        return f'{module}.{homes[name]}.{name}'
     if path.name != '__init__.py' or not _is_module(path.parent / name):
         return f'{module}.{name}'
     # A function may be called as the module that it is in.
@@ -158,6 +160,8 @@ def _place(path: Path, module: str, name: str) -> str | None:
 
 def _origins(path: Path, module: str, name: str) -> Iterator[str]:
     """Yields where a package has a name from, if from a module below it."""
+    if name in (homes := _homes(path)):
+        yield f'{module}.{homes[name]}.{name}'
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 1:
             found = name in (alias.name for alias in node.names)
@@ -174,10 +178,17 @@ def _all_of(path: Path) -> list[str]:
 
 def _lazy_names() -> dict[str, str]:
     """Names of ``mmvmamba`` and the modules that they come from when they are asked for."""
-    constants = _constants(PACKAGE / '__init__.py')
-    homes = {'__version__': 'mmvmamba.version', **constants['_HOMES']}
-    names = [name for name in constants['__all__'] if not _is_module(PACKAGE / name)]
-    return {name: homes.get(name, 'mmvmamba.apis') for name in names}
+    path = PACKAGE / '__init__.py'
+    apis = {
+        name: f'mmvmamba.apis.{home}' for name, home in _homes(PACKAGE / 'apis/__init__.py').items()
+    }
+    homes = {'__version__': 'mmvmamba.version', **apis, **_homes(path)}
+    return {name: homes[name] for name in _all_of(path) if not _is_module(PACKAGE / name)}
+
+
+def _homes(path: Path) -> dict[str, str]:
+    """Where a package has the names from that it imports when they are asked for."""
+    return _constants(path).get('_HOMES', {})
 
 
 def _constants(path: Path) -> dict:

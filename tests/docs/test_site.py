@@ -1,10 +1,12 @@
 """The site has every page and every public name; it is built where its packages are installed."""
 
+import ast
 import importlib
 import importlib.util
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -69,6 +71,26 @@ def test_every_public_name_of_a_room_has_a_place(room):
     assert shown
     for place in shown:
         assert _is_there(*place.rsplit('.', 1)), place
+
+
+@pytest.mark.parametrize('room', ['', *hooks.ROOMS])
+def test_what_builds_the_site_finds_each_name_without_importing_it(room):
+    for _, places in hooks.public_names(room):
+        for place in places:
+            home, name = place.rsplit('.', 1)
+            source = Path(importlib.util.find_spec(home).origin).read_text()
+            assert name in _bound_by(ast.parse(source)), place
+
+
+def _bound_by(module):
+    """The names that the statements of a module define, import or give a value."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            yield from (name.id for name in ast.walk(node) if isinstance(name, ast.Name))
 
 
 def _is_there(home, name):
