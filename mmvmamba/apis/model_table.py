@@ -69,6 +69,7 @@ def _row(model: dict) -> ModelInfo:
 
 
 MODEL_TABLE = {name: _row(model) for name, model in read_metafile(CLASSIFIERS).items()}
+"""The classification models by name, in the order of the metafiles."""
 
 
 def find_model(name: str) -> ModelInfo:
