@@ -73,6 +73,22 @@ def test_a_file_gives_the_numbers_of_the_model(name, classifier, tmp_path):
             FORMATS[name].load(path)(torch.zeros(2, 3, 96, 64))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+def test_one_onnx_file_of_a_scan_takes_any_batch(tmp_path):
+    need('onnx')
+    model = load_filled(build('VisionMamba', arch=dict(embed_dims=24, num_layers=2))).eval()
+    path = tmp_path / 'model.onnx'
+    assert export(model, path, 'onnx', 32, 'dynamic').error <= 1e-4
+    run = FORMATS['onnx'].load(path)
+    for batch in (1, 3):
+        images = torch.randn(batch, 3, 32, 32)
+        with torch.no_grad():
+            want = model(images)
+        for got, other in zip(run(images), want, strict=True):
+            torch.testing.assert_close(got, other, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 def test_a_file_with_other_numbers_is_not_written(classifier, tmp_path, monkeypatch):
     load = formats.TorchScript.load
