@@ -59,7 +59,8 @@ def export(
 
     Args:
         model: A model of ``get_model`` or a backbone, on the CPU.
-        path: The file to write; an existing one is replaced once the new one is right.
+        path: The file to write, with the ending of its format; an existing one is replaced once
+            the new one is right.
         format: One of 'torch', 'onnx', 'openvino', 'aoti', 'torchscript'.
         shape: Height and width of the images, or one side; None for a classifier's own.
         batch: Images at a time, or 'dynamic'.
@@ -79,17 +80,17 @@ def export(
     height, width = _shape(model, shape)
     _check_batch(batch, kind, format)
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f'the folder {path.parent} of {path.name} does not exist')
+    _check_path(path, kind, format)
     network = copy.deepcopy(network).eval().requires_grad_(False)
     network = network.half() if half else network.float()
+    _check_weights(network, kind, format)
     dtype = torch.float16 if half else torch.float32
     count = 2 if batch == 'dynamic' else batch
     cases = [images.to(dtype) for images in example_images(count, (height, width))]
     metadata = _metadata(model, network, format, (height, width), batch, dtype, license)
     program = _trace(network, cases[0], batch == 'dynamic', type(model).__name__)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
-        part = Path(folder) / f'{path.stem or "model"}{kind.suffix}'
+        part = Path(folder) / f'{path.stem or "model"}{kind.endings[0]}'
         with torch.no_grad(), scan_backend('export'):
             kind.write(program, network, cases[0], part, metadata)
         if batch == 'dynamic':
@@ -159,6 +160,25 @@ def _check_batch(batch: int | str, kind: Format, name: str) -> None:
         raise ValueError(f'the format {name} has graphs of one size alone: give batch as a number')
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"batch must be 1 or more, or 'dynamic', got {batch!r}")
+
+
+def _check_path(path: Path, kind: Format, name: str) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f'the folder {path.parent} of {path.name} does not exist')
+    if not path.name.endswith(kind.endings):
+        endings = ' or '.join(kind.endings)
+        raise ValueError(f'a file of the format {name} must end in {endings}, got {path.name}')
+
+
+def _check_weights(network: Network, kind: Format, name: str) -> None:
+    weights = (*network.parameters(), *network.buffers())
+    size = sum(x.numel() * x.element_size() for x in weights)
+    if kind.largest and size > kind.largest:
+        able = ', '.join(other for other, form in FORMATS.items() if not form.largest)
+        raise ValueError(
+            f'the weights take {size / 1e9:.1f} GB, a file of the format {name} holds '
+            f'{kind.largest / 1e9:.1f} GB: half them (half=True, --half), or choose {able}'
+        )
 
 
 def _trace(network: Network, images: Tensor, is_dynamic: bool, name: str) -> ExportedProgram:

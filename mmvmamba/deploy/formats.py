@@ -21,6 +21,8 @@ from .onnx_graph import to_onnx
 __all__ = ['FORMATS', 'Format', 'Run']
 
 KEY = 'mmvmamba'
+# Of protobuf, in which ONNX is written.
+LARGEST_MESSAGE = 2**31 - 1
 Run = Callable[[Tensor], list[Tensor]]
 
 
@@ -28,13 +30,15 @@ class Format:
     """A format of files.
 
     Attributes:
-        suffix: Of its files.
+        endings: Of the names of its files; the first is the usual one.
+        largest: Bytes of weights in a file, if it has a limit.
         packages: What has to be importable, and the command that installs it.
         takes_free_batch: Whether the batch may be left free.
         chooses_boxes: Whether it has the operators that choose boxes and cut regions out.
     """
 
-    suffix: str
+    endings: tuple[str, ...]
+    largest: int | None = None
     packages: tuple[str, ...] = ()
     install = ''
     takes_free_batch = True
@@ -63,7 +67,7 @@ class Format:
 class TorchProgram(Format):
     """``torch.export``'s own file; ``torch.export.load`` reads it without this package."""
 
-    suffix = '.pt2'
+    endings = ('.pt2',)
 
     def write(
         self, program: ExportedProgram, network: Network, images: Tensor, path: Path, meta: dict
@@ -71,7 +75,10 @@ class TorchProgram(Format):
         torch.export.save(program, path, extra_files={f'{KEY}.json': json.dumps(meta)})
 
     def load(self, path: Path) -> Run:
-        module = torch.export.load(path).module()
+        with warnings.catch_warnings():
+            # Of torch, about how it reads its own file.
+            warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
+            module = torch.export.load(path).module()
         return lambda images: list(module(images))
 
     def metadata(self, path: Path) -> dict:
@@ -103,7 +110,7 @@ class OneShape(nn.Module):
 class TorchScript(Format):
     """A traced module, for programs in C++ that have libtorch; torch no longer develops it."""
 
-    suffix = '.ts'
+    endings = ('.ts', '.pt')
     takes_free_batch = False
 
     def write(
@@ -135,7 +142,8 @@ class TorchScript(Format):
 class Onnx(Format):
     """ONNX, checked by onnxruntime on the CPU."""
 
-    suffix = '.onnx'
+    endings = ('.onnx',)
+    largest = LARGEST_MESSAGE
     packages = ('onnx', 'onnxscript', 'onnxruntime')
     install = 'pip install "mmvmamba[export]"'
     chooses_boxes = True
@@ -145,10 +153,7 @@ class Onnx(Format):
     ) -> None:
         import onnx_ir
 
-        with warnings.catch_warnings():
-            # Of torch, about its own parts.
-            warnings.simplefilter('ignore', FutureWarning)
-            model = to_onnx(program, list(network.names))
+        model = to_onnx(program, list(network.names))
         model.metadata_props[KEY] = json.dumps(meta)
         onnx_ir.save(model, path)
 
@@ -170,7 +175,8 @@ class Onnx(Format):
 class OpenVino(Format):
     """OpenVINO's pair of files, ``.xml`` and ``.bin``, made from ONNX."""
 
-    suffix = '.xml'
+    endings = ('.xml',)
+    largest = LARGEST_MESSAGE
     packages = ('onnx', 'onnxscript', 'openvino')
     install = 'pip install "mmvmamba[export,openvino]"'
 
@@ -203,7 +209,7 @@ class OpenVino(Format):
 class AotInductor(Format):
     """A library that torch compiled for this kind of machine."""
 
-    suffix = '.aoti.pt2'
+    endings = ('.aoti.pt2', '.pt2')
 
     def missing(self) -> str | None:
         compiler = shutil.which('g++') or shutil.which('clang++')
@@ -218,7 +224,10 @@ class AotInductor(Format):
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             package = str(Path(folder) / 'model.pt2')
             settings: dict[str, Any] = {'aot_inductor.metadata': {KEY: json.dumps(meta)}}
-            aoti_compile_and_package(program, package_path=package, inductor_configs=settings)
+            with warnings.catch_warnings():
+                # Of torch, about its own parts.
+                warnings.simplefilter('ignore', FutureWarning)
+                aoti_compile_and_package(program, package_path=package, inductor_configs=settings)
             shutil.move(package, path)
 
     def load(self, path: Path) -> Run:

@@ -1,5 +1,6 @@
 """From an exported program to an ONNX graph that is as small as it can be."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,16 +31,19 @@ def to_onnx(program: ExportedProgram, outputs: list[str]) -> 'onnx_ir.Model':
         # onnxruntime's own takes several times as long.
         return opset18.Max(x, opset18.Log(opset18.Add(opset18.Exp(opset18.Min(x, 20.0)), 1.0)))
 
-    converted = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=['images'],
-        output_names=outputs,
-        optimize=False,
-        verbose=False,
-        custom_translation_table={torch.ops.aten.softplus.default: softplus},
-    )
+    with warnings.catch_warnings():
+        # Of torch, about its own parts.
+        warnings.simplefilter('ignore', FutureWarning)
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=['images'],
+            output_names=outputs,
+            optimize=False,
+            verbose=False,
+            custom_translation_table={torch.ops.aten.softplus.default: softplus},
+        )
     assert converted is not None
     model = converted.model
     optimizer.optimize_ir(

@@ -1,5 +1,6 @@
 """Exported files give the model's numbers and say what they are; bad input leaves nothing."""
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,13 +48,17 @@ def need(name):
         pytest.skip(reason)
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 @EACH
 def test_a_file_gives_the_numbers_of_the_model(name, classifier, tmp_path):
     need(name)
     free = FORMATS[name].takes_free_batch
-    path = tmp_path / f'model{FORMATS[name].suffix}'
-    made = export(classifier, path, name, 64, 'dynamic' if free else 2, license='Apache-2.0')
+    path = tmp_path / f'model{FORMATS[name].endings[0]}'
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('default')
+        # Python itself does not show these.
+        warnings.simplefilter('ignore', DeprecationWarning)
+        made = export(classifier, path, name, 64, 'dynamic' if free else 2, license='Apache-2.0')
+    assert not [str(warning.message) for warning in said]
     assert made.path == path and made.error <= 1e-4
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {path.name} | ({'model.bin'} if name == 'openvino' else set())
@@ -143,6 +148,31 @@ def test_a_model_of_another_kind_and_a_missing_folder_are_refused(classifier, tm
         export(classifier, tmp_path / 'none' / 'model', 'torch', 64)
     with pytest.raises(ValueError, match='none is known here'):
         export(build('MambaOut'), tmp_path / 'model', 'torch')
+
+
+@pytest.mark.parametrize(
+    ('name', 'file', 'endings'),
+    [('openvino', 'model.bin', '.xml'), ('onnx', 'model.xml', '.onnx'), ('aoti', 'a.so', '.pt2')],
+)
+def test_a_name_of_another_format_is_refused(
+    name, file, endings, classifier, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(FORMATS[name], 'missing', lambda: None)
+    with pytest.raises(ValueError, match=rf'format {name} must end in .*\{endings}, got {file}'):
+        export(classifier, tmp_path / file, name, 64)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['onnx', 'openvino'])
+def test_weights_that_a_file_cannot_hold_are_refused(name, classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr(FORMATS[name], 'missing', lambda: None)
+    size = 4 * sum(x.numel() for x in classifier.parameters())
+    assert FORMATS[name].largest == 2**31 - 1
+    monkeypatch.setattr(FORMATS[name], 'largest', size - 1)
+    message = rf'a file of the format {name} holds .* or choose torch, aoti, torchscript'
+    with pytest.raises(ValueError, match=message):
+        export(classifier, tmp_path / f'model{FORMATS[name].endings[0]}', name, 64)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope='module')

@@ -29,7 +29,7 @@ def export_or_skip(model, name, folder, **options):
     reason = FORMATS[name].missing()
     if reason:
         pytest.skip(reason)
-    return export(model, folder / f'model{FORMATS[name].suffix}', name, 64, **options)
+    return export(model, folder / f'model{FORMATS[name].endings[0]}', name, 64, **options)
 
 
 def check(model, family, name, folder, tolerance=1e-4, **options):
