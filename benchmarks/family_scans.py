@@ -22,11 +22,10 @@ from mmvmamba.ops.scan_order import reversed_order
 from mmvmamba.ops.selective_scan import selective_scan, triton, triton_kernels
 from mmvmamba.ops.selective_scan.arguments import ScanArgs
 from mmvmamba.ops.selective_scan.dispatch import chunk_length_for
+from mmvmamba.ops.selective_scan.triton_plan import Config
 from mmvmamba.ops.triton_compile import Launch, recorded_launches
 
 __all__ = ['CASES', 'Scan', 'as_on_hopper', 'launches_of', 'scan_of', 'scan_on']
-
-Config = tuple[int, int, int]
 
 
 class Scan(NamedTuple):
@@ -146,7 +145,7 @@ def as_on_hopper(chosen: list[tuple[str, Config]]) -> Iterator[None]:
 
     def each(kernel, args, plan, variant, configs, launch) -> object:
         chosen.extend((kernel, config) for config in configs)
-        return [launch(*config) for config in configs][-1]
+        return [launch(config) for config in configs][-1]
 
     with (
         mock.patch.object(triton, 'run_tuned', each),

@@ -32,6 +32,8 @@ UNITS = (
     (r'MUFU|F2F|I2F|F2I', 'special', 8, 20),
     (r'FFMA|FMUL|FADD|HFMA2|HADD2|HMUL2', 'float', 1, 4),
     (r'IMAD', 'integer multiply', 2, 5),
+    # A copy into shared memory: what waits for it is a tile away.
+    (r'LDGSTS', 'memory', 4, 10),
     (r'LDG|LD\.', 'memory', 4, LOAD_DELAY),
     (r'LDL', 'memory', 4, 35),
     (r'STG|ST\.|STL|ATOM|RED', 'memory', 4, 10),
@@ -45,7 +47,9 @@ UNITS = (
 )
 OTHERS = ('other arithmetic', 2, 5)
 _NAMES = re.compile(r'\b(?:U?R\d+|U?P\d)\b')
-_NO_RESULT = re.compile(r'STG|STS|STL|ST\.|RED|BRA|EXIT|NOP|BAR|BSYNC|WARPSYNC|BSSY|DEPBAR')
+_NO_RESULT = re.compile(
+    r'LDGSTS|LDGDEPBAR|STG|STS|STL|ST\.|RED|BRA|EXIT|NOP|BAR|BSYNC|WARPSYNC|BSSY|DEPBAR'
+)
 _TWO_RESULTS = re.compile(r'ISETP|FSETP|PLOP|IADD3|SHFL|LOP3|UISETP|LEA')
 
 

@@ -7,9 +7,10 @@ from mmvmamba.fake_gpu import fake_gpu
 from mmvmamba.ops.selective_scan import triton as scan
 from mmvmamba.ops.selective_scan import triton_plan as plans
 from mmvmamba.ops.selective_scan.arguments import ScanArgs
+from mmvmamba.ops.selective_scan.triton_plan import Config
 
-CONFIGS = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
-FASTEST = (512, 4, 1)
+CONFIGS = (Config(256, 8, 1), Config(512, 4, 1), Config(128, 8, 1))
+FASTEST = Config(512, 4, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def chosen(batch, length=196, device='cuda'):
         matrix = torch.empty(batch, 1, length, 1, 16, device=device)
         args = ScanArgs(u, u, torch.empty(1, 384, 16, device=device), matrix, matrix)
         plan = scan._plan(args, batch, 64)
-        return plans.run_tuned('forward', args, plan, 1, CONFIGS, lambda *config: config)
+        return plans.run_tuned('forward', args, plan, 1, CONFIGS, lambda config: config)
 
 
 def test_the_fastest_is_found_once_for_sizes_alike(timed):
@@ -48,7 +49,7 @@ def test_a_graph_takes_what_was_tuned_before_and_times_nothing(timed, monkeypatc
     chosen(128)
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: True)
     assert chosen(128) == FASTEST
-    assert chosen(4, 1024) == (128, 8, 1)
+    assert chosen(4, 1024) == Config(128, 8, 1)
     assert len(timed) == len(CONFIGS)
 
 
@@ -61,8 +62,8 @@ def test_the_shipped_table_serves_where_nothing_may_be_timed(timed, monkeypatch,
         monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
         monkeypatch.setattr(torch.distributed, 'get_world_size', lambda: 2)
     # Not what this process alone found to be the fastest.
-    assert chosen(128) == (256, 8, 1)
-    assert chosen(4) == (128, 8, 1)
+    assert chosen(128) == Config(256, 8, 1)
+    assert chosen(4) == Config(128, 8, 1)
     assert len(timed) == len(CONFIGS)
 
 

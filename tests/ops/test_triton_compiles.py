@@ -64,7 +64,7 @@ def scan_launches(monkeypatch, shape, made, order_all, with_last_state):
     grad_out = torch.zeros(args.batch, args.length, args.dim, dtype=args.u.dtype)
 
     def launch_each(kernel, args, plan, variant, configs, launch):
-        return [launch(*config) for config in configs][-1]
+        return [launch(config) for config in configs][-1]
 
     monkeypatch.setattr(scan, 'run_tuned', launch_each)
     with recorded_launches(scan_kernels) as launches:
@@ -124,6 +124,17 @@ def test_selective_scan_compiles(monkeypatch):
         first.setdefault(launch.name, launch)
     assert first.keys() == set(scan_kernels.__all__)
     for launch in first.values():
+        assert_is_machine_code(compile_for(launch, *TARGETS[0]), TARGETS[0])
+
+
+def test_the_scan_of_one_state_compiles_for_offsets_beyond_32_bits(monkeypatch):
+    monkeypatch.setattr(scan, '_is_wide', lambda *given: True)
+    first = {}
+    for launch in all_scan_launches(monkeypatch, ['vmamba']):
+        first.setdefault(launch.name, launch)
+    wide = [x for x in first.values() if x.name.startswith('single_state')]
+    assert [x.constants['WIDE'] for x in wide] == [True, True]
+    for launch in wide:
         assert_is_machine_code(compile_for(launch, *TARGETS[0]), TARGETS[0])
 
 

@@ -14,10 +14,12 @@ from .arguments import ScanArgs
 from .triton_plan import (
     BACKWARD_CONFIGS,
     FORWARD_CONFIGS,
+    SEGMENT_CONFIG,
     SEGMENT_STEPS,
     SINGLE_BACKWARD_CONFIGS,
     SINGLE_FORWARD_CONFIGS,
     WARPS_PER_PROCESSOR,
+    Config,
     Plan,
     cut,
     run_tuned,
@@ -90,19 +92,18 @@ def _scan_directions(
         shape = (args.batch, directions, -(-length // chunk_length), args.state, dim)
         checkpoints = u.new_empty(shape, dtype=torch.float32)
 
-    def launch(width: int, steps: int, warps: int) -> None:
-        dims = _dims(args, width)
+    def launch(config: Config) -> None:
+        dims = _dims(args, config.width)
         programs = args.batch * directions // shared * plan.segments * plan.groups
-        steps = min(steps, chunk_length or steps) if is_single else steps
-        kernel, constants = _forward_kernel(args, is_single, shared, steps)
+        kernel, constants = _forward_kernel(args, is_single, shared, chunk_length, config)
         kernel[(programs * -(-plan.group_dim // dims),)](
             u, args.delta, args.A, args.B, args.C, args.D, args.delta_bias, args.orders, after,
             out, last_state, checkpoints,
             *_strides(args),
             directions, length, plan.groups, plan.group_dim, plan.segments,
             plan.segment_length, chunk_length or plan.segment_length,
-            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, DIMS=dims, num_warps=warps,
-            **constants,
+            SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, DIMS=dims,
+            num_warps=config.warps, **constants,
         )  # fmt: skip
 
     with on_device(u.device):
@@ -128,10 +129,12 @@ def _is_wide(args: ScanArgs, *more: Tensor) -> bool:
 
 
 def _forward_kernel(
-    args: ScanArgs, is_single: bool, shared: int, steps: int
+    args: ScanArgs, is_single: bool, shared: int, chunk_length: int, config: Config
 ) -> tuple[Any, dict[str, int]]:
     """A kernel and the constants that are its own."""
+    steps = config.steps
     if is_single:
+        steps = min(steps, chunk_length or steps)
         return _kernels().single_state_fwd_kernel, dict(STEPS=steps, WIDE=_is_wide(args))
     # Long tiles of several directions spill, and compile for a minute.
     steps = min(steps, 4) if shared > 1 else steps
@@ -141,6 +144,7 @@ def _forward_kernel(
         SHARED_PADDED=power_of_two(shared),
         STEPS=steps,
         STATE=power_of_two(args.state),
+        STAGES=config.stages,
     )
 
 
@@ -175,9 +179,8 @@ def backward(
     tensors = (checkpoints, after, grad_out, grad_u, grad_delta, grad_A, grad_D, grad_bias)
     is_single = _is_single(args, chunk_length)
 
-    def launch(width: int, steps: int, warps: int) -> tuple[Tensor, Tensor]:
-        steps = chunk_length if is_single else steps
-        return _launch_backward(args, plan, chunk_length, tensors, is_single, width, steps, warps)
+    def launch(config: Config) -> tuple[Tensor, Tensor]:
+        return _launch_backward(args, plan, chunk_length, tensors, is_single, config)
 
     with on_device(args.u.device):
         if is_single:
@@ -198,12 +201,13 @@ def backward(
 
 def _launch_backward(
     args: ScanArgs, plan: Plan, chunk_length: int, tensors: tuple[Tensor | None, ...],
-    is_single: bool, width: int, steps: int, warps: int,
+    is_single: bool, config: Config,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Launches the kernel with one config; returns its sums of the gradients of B and C."""
-    kernels, dims, new = _kernels(), _dims(args, width), args.u.new_empty
+    kernels, dims, new = _kernels(), _dims(args, config.width), args.u.new_empty
+    steps = chunk_length if is_single else config.steps
     blocks = -(-plan.group_dim // dims)
-    splits = blocks if is_single else _splits(plan, blocks, warps)
+    splits = blocks if is_single else _splits(plan, blocks, config.warps)
     matrix = (splits, args.batch, args.directions, args.length, plan.groups, args.state)
     grad_B, grad_C = new(matrix, dtype=torch.float32), new(matrix, dtype=torch.float32)
     programs = splits * plan.groups * plan.segments * args.batch * args.directions
@@ -216,14 +220,15 @@ def _launch_backward(
     if is_single:
         kernels.single_state_bwd_kernel[(programs,)](
             *given, *sizes, plan.segments, plan.segment_length, **flags,
-            WIDE=_is_wide(args, grad_out), num_warps=warps,
+            WIDE=_is_wide(args, grad_out), num_warps=config.warps,
         )  # fmt: skip
         return grad_B, grad_C
     state = power_of_two(args.state)
     scratch = new(programs, -(-chunk_length // steps) * dims * state, dtype=torch.float32)
     kernels.selective_scan_bwd_kernel[(programs,)](
         *given, scratch, *sizes, splits, plan.segments, plan.segment_length, chunk_length,
-        scratch.shape[1], state=args.state, STATE=state, **flags, num_warps=warps,
+        scratch.shape[1], state=args.state, STATE=state, STAGES=config.stages, **flags,
+        num_warps=config.warps,
     )  # fmt: skip
     return grad_B, grad_C
 
@@ -236,7 +241,7 @@ def _splits(plan: Plan, blocks: int, warps: int) -> int:
 
 
 def _plan(args: ScanArgs, rows: int, multiple: int) -> Plan:
-    groups, width = args.B.shape[3], _dims(args, BACKWARD_CONFIGS[0][0])
+    groups, width = args.B.shape[3], _dims(args, BACKWARD_CONFIGS[0].width)
     warps = WARPS_PER_PROCESSOR * _processors(args.u.device)
     return cut(rows, groups, args.dim // groups, args.length, multiple, width, warps)
 
@@ -251,8 +256,8 @@ def _carry(
     states = args.u.new_empty(*shape, state, dtype=torch.float32)
     sums = args.u.new_empty(shape, dtype=torch.float32)
     carried = args.u.new_empty(batch, directions, plan.segments, dim, state, dtype=torch.float32)
-    width, steps, warps = FORWARD_CONFIGS[0]
-    dims = _dims(args, width)
+    config = SEGMENT_CONFIG
+    dims = _dims(args, config.width)
     programs = batch * directions * (plan.segments - 1) * plan.groups
     with on_device(args.u.device):
         kernels.selective_scan_segment_kernel[(programs * -(-plan.group_dim // dims),)](
@@ -262,7 +267,8 @@ def _carry(
             directions, args.length, plan.groups, plan.group_dim, plan.segments,
             plan.segment_length,
             state=state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, REVERSE=reverse,
-            STEPS=steps, DIMS=dims, STATE=power_of_two(state), num_warps=warps,
+            STEPS=config.steps, DIMS=dims, STATE=power_of_two(state), STAGES=config.stages,
+            num_warps=config.warps,
         )  # fmt: skip
         block = 256
         kernels.selective_scan_carry_kernel[(batch * directions * -(-dim * state // block),)](

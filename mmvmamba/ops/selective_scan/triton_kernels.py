@@ -56,6 +56,7 @@ def selective_scan_fwd_kernel(
     directions, length, groups, group_dim, segments, segment_length, chunk_length,
     state: tl.constexpr, SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, SHARED: tl.constexpr,
     SHARED_PADDED: tl.constexpr, STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Outputs ``(batch, directions, length, dim)`` at the tokens' own places.
 
@@ -103,7 +104,7 @@ def selective_scan_fwd_kernel(
             saved = ((row * chunks + chunk_begin // chunk_length) * state + n) * dim + d3
             tl.store(checkpoints + saved, states, mask=kdn_in)
         chunk_end = tl.minimum(chunk_begin + chunk_length, end)
-        for t0 in range(chunk_begin, chunk_end, STEPS):
+        for t0 in tl.range(chunk_begin, chunk_end, STEPS, num_stages=STAGES):
             t = t0 + steps
             inside = t < chunk_end
             mask = inside[:, None] & d_in[None, :]
@@ -156,7 +157,7 @@ def selective_scan_bwd_kernel(
     batch, directions, length, groups, group_dim, splits, segments, segment_length,
     chunk_length, scratch_size,
     state: tl.constexpr, SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, STEPS: tl.constexpr,
-    DIMS: tl.constexpr, STATE: tl.constexpr,
+    DIMS: tl.constexpr, STATE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one direction, in float32 sums that the host adds up.
 
@@ -222,7 +223,7 @@ def selective_scan_bwd_kernel(
             tl.store(scratch, load(checkpoints, saved, dn_in))
             tl.debug_barrier()
             h = tl.load(scratch)
-            for tile in range(1, tiles):
+            for tile in tl.range(1, tiles, num_stages=STAGES):
                 t0 = chunk_begin + (tile - 1) * STEPS
                 t = t0 + steps
                 # All tiles but a chunk's last are full.
@@ -247,7 +248,7 @@ def selective_scan_bwd_kernel(
                 tl.store(scratch + tile * DIMS * STATE, h)
             tl.debug_barrier()
 
-            for tile_back in range(tiles):
+            for tile_back in tl.range(tiles, num_stages=STAGES):
                 tile = tiles - 1 - tile_back
                 t0 = chunk_begin + tile * STEPS
                 t = t0 + steps

@@ -14,38 +14,58 @@ from .arguments import ScanArgs
 __all__ = [
     'BACKWARD_CONFIGS',
     'FORWARD_CONFIGS',
+    'SEGMENT_CONFIG',
     'SEGMENT_STEPS',
     'SHIPPED',
     'SINGLE_BACKWARD_CONFIGS',
     'SINGLE_FORWARD_CONFIGS',
     'WARPS_PER_PROCESSOR',
+    'Config',
     'Plan',
     'cut',
     'run_tuned',
 ]
 
-Config = tuple[int, int, int]
 
-# States of a channel block, states = channels * padded state size; steps of a tile; warps. The
-# first serves where nothing is tuned. Wider blocks share B and C among more channels, narrower
-# ones make more programs.
-FORWARD_CONFIGS: tuple[Config, ...] = ((256, 8, 1), (512, 4, 1), (128, 8, 1))
-BACKWARD_CONFIGS: tuple[Config, ...] = ((256, 4, 1), (128, 4, 1), (512, 4, 2))
+class Config(NamedTuple):
+    """How a kernel is launched.
+
+    Attributes:
+        width: States of a channel block: channels times padded state size. Wider blocks share B and
+            C among more channels, narrower ones make more programs.
+        steps: Steps of a tile.
+        warps: Warps of a program.
+        stages: Tiles that are on their way at once, the one that is computed included.
+    """
+
+    width: int
+    steps: int
+    warps: int
+    stages: int = 1
+
+    def __str__(self) -> str:
+        return ' x '.join(map(str, self))
+
+
+# The first serves where nothing is tuned.
+FORWARD_CONFIGS = (Config(256, 8, 1), Config(512, 4, 1), Config(128, 8, 1))
+SEGMENT_CONFIG = Config(256, 8, 1)
+BACKWARD_CONFIGS = (Config(256, 4, 1), Config(128, 4, 1), Config(512, 4, 2))
 # Where a state is one number; the backward pass takes a chunk for a tile.
-SINGLE_FORWARD_CONFIGS: tuple[Config, ...] = ((128, 8, 1), (128, 16, 1), (256, 16, 1))
-SINGLE_BACKWARD_CONFIGS: tuple[Config, ...] = ((128, 8, 1), (256, 8, 1))
+SINGLE_FORWARD_CONFIGS = (Config(128, 8, 1), Config(128, 16, 1), Config(256, 16, 1))
+SINGLE_BACKWARD_CONFIGS = (Config(128, 8, 1), Config(256, 8, 1))
 # What is taken where nothing may be timed: by kernel, and whether the programs of the first config
 # fill the device (or scan several directions each). Predicted for Hopper
 # (docs/benchmarks/gpu_static.md), used on every generation.
 SHIPPED = {
-    ('forward', True): (256, 8, 1),
-    ('forward', False): (128, 8, 1),
-    ('backward', True): (256, 4, 1),
-    ('backward', False): (256, 4, 1),
-    ('single forward', True): (128, 8, 1),
-    ('single forward', False): (128, 8, 1),
-    ('single backward', True): (128, 8, 1),
-    ('single backward', False): (128, 8, 1),
+    ('forward', True): Config(256, 8, 1),
+    ('forward', False): Config(128, 8, 1),
+    ('backward', True): Config(256, 4, 1),
+    ('backward', False): Config(256, 4, 1),
+    ('single forward', True): Config(128, 8, 1),
+    ('single forward', False): Config(128, 8, 1),
+    ('single backward', True): Config(128, 8, 1),
+    ('single backward', False): Config(128, 8, 1),
 }
 # 0: nothing is timed.
 TUNE_VARIABLE = 'MMVMAMBA_TUNE'
@@ -93,7 +113,7 @@ def run_tuned(
     plan: Plan,
     variant: int,
     configs: tuple[Config, ...],
-    launch: Callable[[int, int, int], Result],
+    launch: Callable[[Config], Result],
 ) -> Result:
     """Launches with the fastest of the configs for inputs of this kind; returns what that returns.
 
@@ -104,18 +124,18 @@ def run_tuned(
     """
     device = args.u.device
     if device.type != 'cuda' or torch.are_deterministic_algorithms_enabled():
-        return launch(*configs[0])
+        return launch(configs[0])
     # Sizes by powers of two: images of many sizes must not tune again and again.
     sizes = (args.length.bit_length(), plan.units.bit_length(), plan.group_dim, args.state)
     kind = (device, args.u.dtype, args.orders is None, args.order_all, variant)
     key = (kernel, *kind, *sizes, args.u.stride(-1) == 1)
     if not _may_tune():
-        return launch(*_shipped(kernel, plan, variant))
+        return launch(_shipped(kernel, plan, variant))
     if key not in _tuned:
         if torch.cuda.is_current_stream_capturing():
-            return launch(*_shipped(kernel, plan, variant))
-        _tuned[key] = min(configs, key=lambda config: _milliseconds(lambda: launch(*config)))
-    return launch(*_tuned[key])
+            return launch(_shipped(kernel, plan, variant))
+        _tuned[key] = min(configs, key=lambda config: _milliseconds(lambda: launch(config)))
+    return launch(_tuned[key])
 
 
 def _may_tune() -> bool:

@@ -33,7 +33,7 @@ def selective_scan_segment_kernel(
     V_b, V_k, V_t, V_g, V_n, bias_k, bias_d,
     directions, length, groups, group_dim, segments, segment_length,
     state: tl.constexpr, SOFTPLUS: tl.constexpr, ORDER_ALL: tl.constexpr, REVERSE: tl.constexpr,
-    STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr,
+    STEPS: tl.constexpr, DIMS: tl.constexpr, STATE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """What each segment alone hands on, and the sum of its delta.
 
@@ -71,7 +71,7 @@ def selective_scan_segment_kernel(
         begin += segment_length
     end = tl.minimum(begin + segment_length, length)
     tiles = tl.cdiv(end - begin, STEPS)
-    for tile in range(tiles):
+    for tile in tl.range(tiles, num_stages=STAGES):
         t0 = begin + tile * STEPS
         if REVERSE:
             t0 = begin + (tiles - 1 - tile) * STEPS

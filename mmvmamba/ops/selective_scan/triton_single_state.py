@@ -57,9 +57,8 @@ def visited(orders, t, inside, WIDE: tl.constexpr):
     token = t
     if orders is not None:
         token = tl.load(orders + t, mask=inside, other=0)
-    if WIDE:
-        return token.to(tl.int64)
-    return token.to(tl.int32)
+    # One return: Triton compiles what stands behind another one as well.
+    return token.to(tl.int64 if WIDE else tl.int32)
 
 
 @triton.jit
