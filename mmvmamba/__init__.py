@@ -30,6 +30,7 @@ __all__ = [
     'export',
     'get_feature_extractor',
     'get_model',
+    'graphed',
     'list_models',
     'optimize_for_inference',
     'register_models',

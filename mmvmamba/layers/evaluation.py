@@ -4,7 +4,9 @@
 layers as they are: in training, on the CPU, under ``torch.compile``, in an export.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,6 +29,7 @@ __all__ = [
     'convolve_and_norm',
     'forget_weights',
     'fuses',
+    'held_by_graph',
     'is_plain',
     'keep_weights',
     'kept_of_weights',
@@ -38,6 +41,7 @@ Made = TypeVar('Made')
 Norm = nn.LayerNorm | nn.RMSNorm
 KEPT = '_kept_of_weights'
 IS_READY = '_is_ready_for_inference'
+_held_by_graph: ContextVar[list[object] | None] = ContextVar('held by graph', default=None)
 # Hooks of all modules; torch 2.6 has no function that tells whether there are some.
 GLOBAL_HOOKS = tuple(
     getattr(modules, f'_global_{kind}_hooks')
@@ -63,8 +67,9 @@ def kept_of_weights(
 
     A weight that was changed in place, exchanged or given other memory is noticed by its identity,
     version counter and memory. What goes around the counter (``weight.data.copy_``) is not: after
-    it, ``model.eval()`` or ``forget_weights(model)`` is due. Nothing is kept while a CUDA graph is
-    captured, which then follows the weights, or in distributed runs, which exchange them.
+    it, ``model.eval()`` or ``forget_weights(model)`` is due. A CUDA graph computes it anew, and so
+    follows the weights, unless captured inside of ``held_by_graph``. Nothing is kept in distributed
+    runs, which exchange weights.
 
     Args:
         module: What keeps the result.
@@ -83,9 +88,29 @@ def kept_of_weights(
     entry = kept.get(name)
     if entry is None or entry[1] != stamp:
         # The weights are held, so that no other one can get the number of one that has gone.
-        entry = kept[name] = (given, stamp, make(*weights))
+        entry = (given, stamp, make(*weights))
+        if not tables.is_capturing():
+            kept[name] = entry
+    held = _held_by_graph.get()
+    if held is not None:
+        held.append(entry)
     made: Made = entry[2]
     return made
+
+
+@contextmanager
+def held_by_graph() -> Iterator[list[object]]:
+    """A CUDA graph that is captured inside reads what was kept of weights before.
+
+    Yields:
+        What it reads, which must live as long as the graph; it does not follow the weights.
+    """
+    held: list[object] = []
+    token = _held_by_graph.set(held)
+    try:
+        yield held
+    finally:
+        _held_by_graph.reset(token)
 
 
 def keep_weights(module: nn.Module) -> None:
@@ -103,7 +128,7 @@ def _may_keep(weights: tuple[Tensor, ...]) -> bool:
     return (
         not any(x.is_inference() or hasattr(x, '__tensor_flatten__') for x in weights)
         and not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        and not tables.is_capturing()
+        and (_held_by_graph.get() is not None or not tables.is_capturing())
     )
 
 

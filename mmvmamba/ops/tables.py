@@ -35,6 +35,7 @@ def cached_table(maxsize: int) -> Callable[[Table], Table]:
 
     def decorate(make: Table) -> Table:
         kept: OrderedDict[Hashable, Any] = OrderedDict()
+        read_by_graphs: dict[int, Any] = {}
 
         @wraps(make)
         def table(*sizes: Any) -> Any:
@@ -45,6 +46,9 @@ def cached_table(maxsize: int) -> Callable[[Table], Table]:
                 key = (make, *sizes)
                 return apart[key] if key in apart else apart.setdefault(key, make(*sizes))
             if sizes in kept:
+                if is_capturing():
+                    # The graph will read it whenever it is replayed.
+                    read_by_graphs[id(kept[sizes])] = kept[sizes]
                 return kept[sizes]
             with torch.inference_mode(False), _disable_current_modes():
                 made = make(*sizes)

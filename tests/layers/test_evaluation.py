@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from mmvmamba.fake_gpu import OperatorLog
-from mmvmamba.layers.evaluation import forget_weights, kept_of_weights, linear
+from mmvmamba.layers.evaluation import forget_weights, held_by_graph, kept_of_weights, linear
 from mmvmamba.models import backbones
 from mmvmamba.ops import tables
 from mmvmamba.ops.fused import op as fused
@@ -177,6 +177,21 @@ def test_nothing_is_kept_while_a_graph_is_captured(kept, monkeypatch):
     monkeypatch.setattr(tables, 'is_capturing', lambda: True)
     kept()
     assert kept.runs == 2
+
+
+def test_a_graph_that_holds_what_was_kept_reads_it(kept, monkeypatch):
+    monkeypatch.setattr(tables, 'is_capturing', lambda: True)
+    with held_by_graph() as held:
+        kept()
+    assert kept.runs == 1
+    assert len(held) == 1
+    # Made while a graph is captured, it has no values before the graph has run: it is not kept.
+    with torch.no_grad():
+        kept.weight.add_(1)
+    with held_by_graph():
+        kept()
+        kept()
+    assert kept.runs == 3
 
 
 def test_copies_and_files_begin_with_nothing_kept(kept):
