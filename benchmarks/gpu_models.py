@@ -17,7 +17,7 @@ import torch
 from common import machine, measure, median
 from torch import Tensor, nn
 
-from mmvmamba.apis import get_model
+from mmvmamba.apis import get_model, graphed
 
 __all__ = ['PROTOCOLS', 'SCANNING', 'main']
 
@@ -95,35 +95,24 @@ def build(case: Case, device: torch.device) -> nn.Module:
 
 
 def run_of(case: Case, device: torch.device) -> Callable[[], object]:
-    """What is measured: a forward pass, the replay of a graph of it, or a training step."""
+    """What is measured: a forward pass, that of a graphed model, or a training step."""
     model = build(case, device)
     images = torch.randn(case.batch, 3, case.side, case.side, device=device)
     images = images.to(memory_format=torch.channels_last)
-    amp = torch.autocast(device.type, torch.bfloat16, cache_enabled=not case.as_graph)
+    # On a trial without a GPU, there is nothing to capture.
+    called = graphed(model) if case.as_graph and images.is_cuda else model
 
     def forward() -> Tensor:
-        with torch.no_grad(), amp:
-            return model(images)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            return called(images)
 
     def step() -> None:
-        with amp:
+        with torch.autocast(device.type, torch.bfloat16):
             loss = model(images).float().square().mean()
         loss.backward()
         model.zero_grad(set_to_none=True)
 
-    if case.trains:
-        return step
-    if not case.as_graph or device.type != 'cuda':
-        return forward
-    side_stream = torch.cuda.Stream()
-    with torch.cuda.stream(side_stream):
-        for _ in range(3):
-            forward()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        forward()
-    return graph.replay
+    return step if case.trains else forward
 
 
 def row_of(case: Case, device: torch.device, seconds: float) -> list[str]:
