@@ -2,7 +2,6 @@
 
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -42,18 +41,19 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != self.name:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self.action)
-        return spec
+        # Those before this one have been asked already.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self)
+                return spec
+        return None
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(
-        self, loader: importlib.abc.Loader, action: Callable[[types.ModuleType], None]
-    ) -> None:
-        self.loader, self.action = loader, action
+    def __init__(self, loader: importlib.abc.Loader, finder: _Finder) -> None:
+        self.loader, self.finder = loader, finder
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.loader, name)
@@ -63,4 +63,7 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         self.loader.exec_module(module)
-        self.action(module)
+        self.finder.action(module)
+        # Not before: a spec may be asked for without an import, and an import may fail.
+        if self.finder in sys.meta_path:
+            sys.meta_path.remove(self.finder)

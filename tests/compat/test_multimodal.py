@@ -2,13 +2,16 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mmvmamba.compat import fit_multimodal, multimodal
 
+ROOT = Path(__file__).parents[2]
 PROBE = """
 import mmvmamba, mmpretrain.models, mmdet.models, mmseg.models, transformers
 from mmpretrain.utils.dependency import WITH_MULTIMODAL
@@ -96,25 +99,41 @@ def test_finder_is_added_once(not_imported):
     assert sys.meta_path == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('release', RELEASES)
-def test_the_stack_imports_with_releases_of_transformers(release, tmp_path):
-    pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', tmp_path]
+@pytest.fixture(scope='module', params=RELEASES)
+def release(request, tmp_path_factory):
+    """The environment of a process that finds a release."""
+    folder = tmp_path_factory.mktemp(request.param)
+    pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', str(folder)]
     install = subprocess.run(
-        [*map(str, pip), *RELEASES[release], 'regex', 'safetensors'],
+        [*pip, *RELEASES[request.param], 'regex', 'safetensors'],
         capture_output=True,
         text=True,
         check=False,
     )
     if install.returncode:
         pytest.skip(f'the package index does not answer: {install.stderr.strip().splitlines()[-1]}')
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])
-    probe = subprocess.run(
-        [sys.executable, '-c', PROBE],
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-        check=False,
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get('PYTHONPATH')])])
+    return {**os.environ, 'PYTHONPATH': path}
+
+
+def run_python(arguments, env):
+    return subprocess.run(
+        [sys.executable, *arguments], env=env, cwd=ROOT, capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.slow
+def test_the_stack_imports_with_releases_of_transformers(release):
+    probe = run_python(['-c', PROBE], release)
     assert probe.returncode == 0, probe.stderr
     assert probe.stdout.split()[-1] == 'False'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('release', ['newest'], indirect=True)
+def test_auto_classes_of_the_newest_transformers_know_our_models(release):
+    """transformers is in no environment of the tests: it costs every process seconds."""
+    tests = ['-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests/hub/test_transformers.py']
+    done = run_python(tests, release)
+    assert done.returncode == 0, done.stdout
+    assert re.fullmatch(r'\d+ passed in .*', done.stdout.splitlines()[-1]), done.stdout
