@@ -10,7 +10,11 @@ from mmvmamba.apis import MODEL_TABLE
 from tests.apis.test_pretrained import official_config
 from tests.official_files import golden, state_of, write_hub_folder
 
-transformers = pytest.importorskip('transformers', minversion='5.0')
+transformers = pytest.importorskip(
+    'transformers',
+    minversion='5.0',
+    reason='tests/compat/test_multimodal.py installs it for these tests, in the slow set',
+)
 pytestmark = pytest.mark.filterwarnings('ignore::FutureWarning', 'ignore::DeprecationWarning')
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 180, 3), np.uint8))
 IMAGES = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
