@@ -1,6 +1,8 @@
 """One sentence with one command for an OpenMMLab piece that is missing or does not fit."""
 
+import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,8 +79,11 @@ def test_a_custom_import_that_fails_says_why(package, tmp_path):
 
 
 def test_missing_mmdet_is_named_by_the_real_refusal(monkeypatch):
-    """mmdet's own assertion about mmcv, as a user meets it; the forks refuse old ones alone."""
+    """mmdet's own assertion about mmcv, as a user meets it."""
     mmcv = pytest.importorskip('mmcv')
+    source = Path(importlib.util.find_spec('mmdet').origin).read_text()
+    if 'mmcv_version' not in source:
+        pytest.skip('this mmdet, a fork from 3.5 on, takes every mmcv')
     for name in [name for name in sys.modules if name.split('.')[0] == 'mmdet']:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(mmcv, '__version__', '1.7.0')
