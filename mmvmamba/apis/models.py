@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mmvmamba.checkpoint.sources import download
+
 from .classifiers import build_named_model, weights_of
 from .model_table import MODEL_TABLE, find_model
 from .optimization import optimize_for_inference
@@ -105,9 +107,7 @@ def create_model(
     if pretrained and not checkpoint_path and model_path is not None:
         source = Path(model_path)
         if not source.is_file():
-            address = weights_of(find_model(name))
-            source.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(source))
+            download(weights_of(find_model(name)), source)
     model: ImageClassifier = get_model(name, source, num_classes, **backbone_overrides)
     size = model.preprocessing.img_size
     model.num_classes = model.head.num_classes

@@ -17,7 +17,7 @@ from .errors import CheckpointError
 from .limits import first_line
 from .safe_load import check_whole
 
-__all__ = ['fetch_from_hub', 'locate']
+__all__ = ['download', 'fetch_from_hub', 'locate']
 
 _HUB_WEIGHTS = [
     'config.json',
@@ -122,7 +122,24 @@ def _from_web(url: str) -> Path:
     # The whole address is kept: files of different models have the same name, even on one host.
     address = urlparse(url)
     parts = [part for part in address.path.split('/') if part not in ('', '.', '..')]
-    path = Path(torch.hub.get_dir(), 'checkpoints', 'mmvmamba', address.netloc, *parts)
+    return download(
+        url, Path(torch.hub.get_dir(), 'checkpoints', 'mmvmamba', address.netloc, *parts)
+    )
+
+
+def download(url: str, path: Path) -> Path:
+    """Downloads a checkpoint to a path, unless it is there.
+
+    Args:
+        url: ``http(s)://…``.
+        path: Gets its name when the file is whole.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: It could not be downloaded, or is not whole.
+    """
     # Rank 0 first; the others after it, if their machines do not share the folder.
     for mine in (get_rank() == 0, get_rank() != 0):
         failure = _download(url, path) if mine and not path.is_file() else None

@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -31,6 +33,8 @@ OFFICIAL_NAMES = {
     'PlainMamba-L2': 'plain_mamba_l2',
     'VMamba-T': 'vmamba_tiny_s1l8',
     'vmamba_base': 'vmamba_base_s2l15',
+    'vssm1_tiny_0230s': 'vmamba_tiny_s1l8',
+    'vssmbase_dp06': 'vmamba_vanilla_base',
     'vanilla_vmamba_small': 'vmamba_vanilla_small',
     'mlla_tiny': 'mila_tiny',
     'Spatial-Mamba-B': 'spatial_mamba_base',
@@ -151,9 +155,9 @@ def test_create_model_finds_or_fetches_the_file_at_model_path(tmp_path, monkeypa
     _, overrides = model_of(case)
     fetched = []
 
-    def download(url, path):
+    def download(url, path, progress):
         fetched.append(url)
-        (tmp_path / 'cache' / 'T.pth.tar').write_bytes(source.read_bytes())
+        Path(path).write_bytes(source.read_bytes())
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
     model_path = tmp_path / 'cache' / 'T.pth.tar'
@@ -169,6 +173,20 @@ def test_create_model_finds_or_fetches_the_file_at_model_path(tmp_path, monkeypa
     assert model.default_cfg['crop_pct'] == 1.0
     local = create_model('mamba_vision_T', checkpoint_path=source, **overrides)
     assert torch.equal(local.head.fc.weight, model.head.fc.weight)
+
+
+def test_a_failed_download_to_model_path_says_what_to_do(tmp_path, monkeypatch):
+    def download(url, path, progress):
+        Path(path).write_bytes(b'half')
+        raise URLError('Name or service not known')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    path = tmp_path / 'cache' / 'T.pth.tar'
+    with pytest.raises(
+        CheckpointError, match=r'not be downloaded \(Name.*or put it at .*T\.pth\.tar'
+    ):
+        create_model('mamba_vision_T', pretrained=True, model_path=path)
+    assert not list(path.parent.iterdir())
 
 
 def test_stale_file_of_another_variant_is_refused(tmp_path):
