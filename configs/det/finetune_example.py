@@ -57,7 +57,15 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(accumulative_counts=16 // batch_size)
 train_cfg = dict(max_epochs=epochs)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    # Over the first epoch, however few images it has.
+    dict(
+        type='LinearLR',
+        start_factor=0.001,
+        by_epoch=True,
+        begin=0,
+        end=1,
+        convert_to_iter_based=True,
+    ),
     dict(
         type='MultiStepLR',
         begin=0,
