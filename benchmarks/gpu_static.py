@@ -36,9 +36,9 @@ FACTS = """# The scan's kernels on an H100, without one
 Compiled for compute capability 9.0, in bfloat16 as the families call them under autocast:
 registers, spills, shared memory and instructions are **measured**, on the assembled code.
 Microseconds are **predicted** by a crude model of a multiprocessor
-(`benchmarks/hopper_model.py`): within a third, the ratios better. An element is one token, channel
-and state; mamba_ssm's times are predicted in the same way. Nothing here has run on a GPU. For each
-pass, the configuration that is predicted to be the best. A time is never below what the memory
+(`benchmarks/hopper_model.py`). An element is one token, channel and state; mamba_ssm's times are
+predicted in the same way. What an H200 then took is in [gpu.md](gpu.md), beside what was predicted.
+For each pass, the configuration that is predicted to be the best. A time is never below what the memory
 takes that is read or written, once, at 3.35 TB/s. `gate` is the sum over directions, which is in no
 pass's time."""
 LIMITS = """## What limits

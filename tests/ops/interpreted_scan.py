@@ -33,6 +33,7 @@ CASES = {
     'state 32': ((1, 11, 9, 32), {}, SOFTPLUS),
     'state 200': ((1, 5, 3, 200), {}, SOFTPLUS),
     'several blocks': ((1, 9, 37, 16), {}, SOFTPLUS),
+    'several blocks of one program': ((8, 5, 37, 16), {}, SOFTPLUS),
     'segments': ((1, 37, 3, 4), {}, SOFTPLUS),
     'segments in reverse orders': (
         (1, 33, 2, 2), dict(directions=2, shared=('u',)), SOFTPLUS

@@ -53,23 +53,26 @@ def test_a_graph_takes_what_was_tuned_before_and_times_nothing(timed, monkeypatc
     assert len(timed) == len(CONFIGS)
 
 
-@pytest.mark.parametrize('reason', ['variable', 'ranks'])
+@pytest.mark.parametrize('reason', ['variable', 'ranks', 'deterministic'])
 def test_the_shipped_table_serves_where_nothing_may_be_timed(timed, monkeypatch, reason):
     chosen(128)
     if reason == 'variable':
         monkeypatch.setenv('MMVMAMBA_TUNE', '0')
+    elif reason == 'deterministic':
+        monkeypatch.setattr(torch, 'are_deterministic_algorithms_enabled', lambda: True)
     else:
         monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
         monkeypatch.setattr(torch.distributed, 'get_world_size', lambda: 2)
     # Not what this process alone found to be the fastest.
-    assert chosen(128) == Config(256, 8, 1)
-    assert chosen(4) == Config(128, 8, 1)
+    assert chosen(128) == plans.SHIPPED['forward', True]
+    assert chosen(4) == plans.SHIPPED['forward', False]
     assert len(timed) == len(CONFIGS)
 
 
 def test_the_shipped_table_holds_configs_that_tuning_knows():
     known = {
         'forward': plans.FORWARD_CONFIGS,
+        'narrow forward': plans.FORWARD_CONFIGS,
         'backward': plans.BACKWARD_CONFIGS,
         'single forward': plans.SINGLE_FORWARD_CONFIGS,
         'single backward': plans.SINGLE_BACKWARD_CONFIGS,
@@ -79,11 +82,40 @@ def test_the_shipped_table_holds_configs_that_tuning_knows():
     assert len(plans.SHIPPED) == 2 * len(known)
 
 
-def test_deterministic_runs_and_the_cpu_take_the_first(timed):
+def test_the_cpu_takes_the_first(timed):
     assert chosen(128, device='cpu') == CONFIGS[0]
-    torch.use_deterministic_algorithms(True)
-    try:
-        assert chosen(128) == CONFIGS[0]
-    finally:
-        torch.use_deterministic_algorithms(False)
     assert timed == []
+
+
+# Batch, directions, dim, state, width of a block: programs that share the blocks of a unit.
+@pytest.mark.parametrize(
+    'sizes,expected',
+    [
+        ((128, 1, 384, 16, 16), 8),  # two programs for each quarter, three blocks each
+        ((128, 1, 320, 8, 32), 10),  # five would leave most quarters with a program that is alone
+        ((1024, 1, 384, 16, 16), 1),
+        ((1, 1, 384, 16, 16), 24),
+    ],
+)
+def test_blocks_are_shared_so_that_no_quarter_works_longest_alone(sizes, expected):
+    batch, directions, dim, _, width = sizes
+    plan = plans.cut(batch * directions, 1, dim, 49, 64, width, 132 * plans.WARPS_PER_PROCESSOR)
+    blocks = dim // width
+    assert plans.split(plan, blocks, 1) == expected
+    # Each owns a block, or its sums would stay unwritten.
+    own = -(-blocks // expected)
+    assert (expected - 1) * own < blocks <= expected * own
+
+
+def test_the_interpreter_sees_programs_of_several_blocks():
+    """Its case 'several blocks of one program'."""
+    plan = plans.cut(8, 1, 37, 5, 64, 16, plans.WARPS_PER_PROCESSOR)
+    assert plan.blocks == 3
+    assert plans.split(plan, plan.blocks, 1) == 1
+
+
+# 16 images of 1,024 tokens leave most of a GPU idle, as two fill it.
+@pytest.mark.parametrize('rows,segments', [(1, 16), (16, 4), (24, 1), (64, 1)])
+def test_long_sequences_are_cut_where_a_gpu_would_be_idle(rows, segments):
+    plan = plans.cut(rows, 1, 384, 1024, 64, 16, 132 * plans.WARPS_PER_PROCESSOR)
+    assert plan.segments == segments

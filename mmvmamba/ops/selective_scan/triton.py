@@ -23,6 +23,7 @@ from .triton_plan import (
     Plan,
     cut,
     run_tuned,
+    split,
 )
 
 __all__ = ['backward', 'forward', 'gated_forward', 'unavailable_reason']
@@ -207,7 +208,7 @@ def _launch_backward(
     kernels, dims, new = _kernels(), _dims(args, config.width), args.u.new_empty
     steps = chunk_length if is_single else config.steps
     blocks = -(-plan.group_dim // dims)
-    splits = blocks if is_single else _splits(plan, blocks, config.warps)
+    splits = blocks if is_single else split(plan, blocks, config.warps)
     matrix = (splits, args.batch, args.directions, args.length, plan.groups, args.state)
     grad_B, grad_C = new(matrix, dtype=torch.float32), new(matrix, dtype=torch.float32)
     programs = splits * plan.groups * plan.segments * args.batch * args.directions
@@ -231,13 +232,6 @@ def _launch_backward(
         num_warps=config.warps,
     )  # fmt: skip
     return grad_B, grad_C
-
-
-def _splits(plan: Plan, blocks: int, warps: int) -> int:
-    """How many programs share the blocks of a unit: what fills the device, but no more."""
-    # Each split owns a block, or its sums would stay unwritten; all have as many, but for one.
-    splits = min(blocks, max(1, plan.warps // (plan.units * warps)))
-    return -(-blocks // -(-blocks // splits))
 
 
 def _plan(args: ScanArgs, rows: int, multiple: int) -> Plan:

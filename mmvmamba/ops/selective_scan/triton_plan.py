@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
+from math import ceil
 from statistics import median
 from typing import NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ __all__ = [
     'Plan',
     'cut',
     'run_tuned',
+    'split',
 ]
 
 
@@ -47,33 +49,44 @@ class Config(NamedTuple):
         return ' x '.join(map(str, self))
 
 
-# The first serves where nothing is tuned.
-FORWARD_CONFIGS = (Config(256, 8, 1), Config(512, 4, 1), Config(128, 8, 1))
+# What is tried where it may be timed; the first serves on the CPU.
+FORWARD_CONFIGS = (Config(256, 8, 1), Config(512, 4, 1), Config(128, 8, 1), Config(512, 4, 1, 2))
 SEGMENT_CONFIG = Config(256, 8, 1)
 BACKWARD_CONFIGS = (Config(256, 4, 1), Config(128, 4, 1), Config(512, 4, 2))
 # Where a state is one number; the backward pass takes a chunk for a tile.
 SINGLE_FORWARD_CONFIGS = (Config(128, 8, 1), Config(128, 16, 1), Config(256, 16, 1))
 SINGLE_BACKWARD_CONFIGS = (Config(128, 8, 1), Config(256, 8, 1))
 # What is taken where nothing may be timed: by kernel, and whether the programs of the first config
-# fill the device (or scan several directions each). Predicted for Hopper
-# (docs/benchmarks/gpu_static.md), used on every generation.
+# fill the device (or scan several directions each). Of those measured on an H200 that lose the
+# least (docs/benchmarks/gpu.md), for a state of one number as predicted; used on every generation.
 SHIPPED = {
-    ('forward', True): Config(256, 8, 1),
+    ('forward', True): Config(512, 4, 1),
     ('forward', False): Config(128, 8, 1),
+    # For a state of at most 8 numbers.
+    ('narrow forward', True): Config(128, 8, 1),
+    ('narrow forward', False): Config(128, 8, 1),
     ('backward', True): Config(256, 4, 1),
-    ('backward', False): Config(256, 4, 1),
+    ('backward', False): Config(128, 4, 1),
     ('single forward', True): Config(128, 8, 1),
     ('single forward', False): Config(128, 8, 1),
     ('single backward', True): Config(128, 8, 1),
     ('single backward', False): Config(128, 8, 1),
 }
+NARROW_STATE = 8
 # 0: nothing is timed.
 TUNE_VARIABLE = 'MMVMAMBA_TUNE'
 # Programs of one warp for each multiprocessor: with fewer, long sequences are cut into segments.
 WARPS_PER_PROCESSOR = 8
 SEGMENT_STEPS = 64
-# Segments cost a second pass, almost as long as the first.
+# Segments cost a second pass, almost as long as the first: two would not pay.
 FEWEST_SEGMENTS = 3
+# A quarter of a multiprocessor runs two warps of the backward pass at once. One that is alone takes
+# this part of the time that the two take (S1 and MambaVision on an H200).
+ALONE = 0.8
+# A plan that is shorter by less is not worth its memory.
+WORTHWHILE = 1.05
+# Of nothing, before what is timed: a slow host gets its launches ready meanwhile.
+HEAD_START = 10_000_000
 
 Result = TypeVar('Result')
 
@@ -97,14 +110,39 @@ def cut(
     rows: int, groups: int, group_dim: int, length: int, multiple: int, width: int, warps: int
 ) -> Plan:
     blocks = -(-group_dim // width)
-    wanted = warps // (rows * groups * blocks)
+    programs = rows * groups * blocks
+    wanted = warps // programs
     if wanted < FEWEST_SEGMENTS:
-        wanted = 1
+        # Less than half of the warps that a multiprocessor can hold: twice as many, or as it is.
+        wanted = 2 * warps // programs
+        if wanted <= FEWEST_SEGMENTS:
+            wanted = 1
     segment_length = -(-length // min(wanted, -(-length // multiple)))
     segment_length = -(-segment_length // multiple) * multiple
     segments = -(-length // segment_length)
     units = rows * groups * segments
     return Plan(groups, group_dim, segments, segment_length, units, blocks, warps)
+
+
+@lru_cache(maxsize=256)
+def split(plan: Plan, blocks: int, warps: int) -> int:
+    """How many programs of the backward pass share the blocks of a unit.
+
+    As many as are done the soonest, as far as the fullest quarter of a multiprocessor decides; of
+    those about as soon the fewest, for each has sums of its own. All have as many blocks, but for
+    one.
+    """
+    quarters = 4 * plan.warps / WARPS_PER_PROCESSOR
+
+    def time(each: int) -> float:
+        """Of programs that own so many blocks one after the other."""
+        programs = ceil(plan.units * ceil(blocks / each) * warps / quarters)
+        pairs, alone = divmod(programs, 2)
+        return each * (pairs + ALONE * alone)
+
+    shortest = min(map(time, range(1, blocks + 1)))
+    own = max(n for n in range(1, blocks + 1) if time(n) <= WORTHWHILE * shortest)
+    return ceil(blocks / own)
 
 
 def run_tuned(
@@ -123,30 +161,32 @@ def run_tuned(
     config that was timed before serves (in a graph alone), or that of the shipped table.
     """
     device = args.u.device
-    if device.type != 'cuda' or torch.are_deterministic_algorithms_enabled():
+    if device.type != 'cuda':
         return launch(configs[0])
+    if not _may_tune():
+        return launch(_shipped(kernel, args.state, plan, variant))
     # Sizes by powers of two: images of many sizes must not tune again and again.
     sizes = (args.length.bit_length(), plan.units.bit_length(), plan.group_dim, args.state)
     kind = (device, args.u.dtype, args.orders is None, args.order_all, variant)
     key = (kernel, *kind, *sizes, args.u.stride(-1) == 1)
-    if not _may_tune():
-        return launch(_shipped(kernel, plan, variant))
     if key not in _tuned:
         if torch.cuda.is_current_stream_capturing():
-            return launch(_shipped(kernel, plan, variant))
+            return launch(_shipped(kernel, args.state, plan, variant))
         _tuned[key] = min(configs, key=lambda config: _milliseconds(lambda: launch(config)))
     return launch(_tuned[key])
 
 
 def _may_tune() -> bool:
-    if os.environ.get(TUNE_VARIABLE, '1') == '0':
+    if os.environ.get(TUNE_VARIABLE, '1') == '0' or torch.are_deterministic_algorithms_enabled():
         return False
     is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return not (is_distributed and torch.distributed.get_world_size() > 1)
 
 
-def _shipped(kernel: str, plan: Plan, variant: int) -> Config:
+def _shipped(kernel: str, state: int, plan: Plan, variant: int) -> Config:
     """The config of the table for a GPU that the programs fill, or do not."""
+    if kernel == 'forward' and state <= NARROW_STATE:
+        kernel = 'narrow forward'
     return SHIPPED[kernel, variant > 1 or plan.units * plan.blocks >= plan.warps]
 
 
@@ -154,6 +194,7 @@ def _milliseconds(run: Callable[[], object], warmup: int = 3, repeats: int = 10)
     """The median of a few runs. Allocates nothing but what the runs do."""
     for _ in range(warmup):
         run()
+    torch.cuda._sleep(HEAD_START)
     events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
     events[0].record()
     for event in events[1:]:
