@@ -38,9 +38,9 @@ registers, spills, shared memory and instructions are **measured**, on the assem
 Microseconds are **predicted** by a crude model of a multiprocessor
 (`benchmarks/hopper_model.py`). An element is one token, channel and state; mamba_ssm's times are
 predicted in the same way. What an H200 then took is in [gpu.md](gpu.md), beside what was predicted.
-For each pass, the configuration that is predicted to be the best. A time is never below what the memory
-takes that is read or written, once, at 3.35 TB/s. `gate` is the sum over directions, which is in no
-pass's time."""
+For each pass, the configuration that is predicted to be the best. A time is never below what the
+memory takes that is read or written, once, at 3.35 TB/s. `gate` is the sum over directions, which
+is in no pass's time."""
 LIMITS = """## What limits
 
 - Backward kernels spill because eight states of four steps are held by each thread, beside what

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip('triton', reason='triton is not installed')
 
+from mmvmamba.ops.selective_scan import triton_plan
 from mmvmamba.ops.triton_device import interpreted
 
 pytestmark = pytest.mark.skipif(interpreted(), reason='kernels are made for the interpreter')
@@ -93,8 +94,14 @@ def kind_of(operation):
     return import_module('machine_code').Instruction(operation, '', '').kind
 
 
-@pytest.mark.parametrize('family', ['plain_mamba', 'vmamba'])
-def test_images_of_many_sizes_share_their_kernels(static, monkeypatch, family):
+@pytest.mark.parametrize(
+    'family,configs',
+    [
+        ('plain_mamba', triton_plan.FORWARD_CONFIGS),
+        ('vmamba', triton_plan.SINGLE_FORWARD_CONFIGS),
+    ],
+)
+def test_images_of_many_sizes_share_their_kernels(static, monkeypatch, family, configs):
     import family_scans
 
     keys, launched = set(), 0
@@ -104,9 +111,9 @@ def test_images_of_many_sizes_share_their_kernels(static, monkeypatch, family):
         for _, launch in family_scans.launches_of('grid', False):
             keys.add(launch.key())
             launched += 1
-    # Three configs, segments, the link between them and the sum over directions.
-    assert launched == 6 * len(DETECTOR_GRIDS)
-    assert len(keys) == 6
+    # Segments, the link between them and the sum over directions are the other three.
+    assert launched == (len(configs) + 3) * len(DETECTOR_GRIDS)
+    assert len(keys) == len(configs) + 3
 
 
 def test_a_miss_is_told_in_words(static):
