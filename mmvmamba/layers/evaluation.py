@@ -78,19 +78,17 @@ def kept_of_weights(
         weights: What the result depends on.
         also: What else it depends on; the result for the last one is kept.
     """
-    given = tuple(x for x in weights if x is not None)
-    if not (fuses(given[0]) or IS_READY in module.__dict__) or not _may_keep(given):
+    given = tuple([x for x in weights if x is not None])
+    if not (fuses(given[0]) or IS_READY in module.__dict__) or not _keeps_now():
         return make(*weights)
+    stamp = (also, *[_stamp(x) for x in given])
     kept = module.__dict__.get(KEPT)
-    if kept is None:
-        kept = module.__dict__[KEPT] = _Kept()
-    stamp = (also, *((id(x), x._version, x.untyped_storage()._cdata) for x in given))
-    entry = kept.get(name)
+    entry = None if kept is None else kept.get(name)
     if entry is None or entry[1] != stamp:
         # The weights are held, so that no other one can get the number of one that has gone.
         entry = (given, stamp, make(*weights))
-        if not tables.is_capturing():
-            kept[name] = entry
+        if all(map(_may_be_kept, given)) and not tables.is_capturing():
+            module.__dict__.setdefault(KEPT, _Kept())[name] = entry
     held = _held_by_graph.get()
     if held is not None:
         held.append(entry)
@@ -124,11 +122,20 @@ def forget_weights(model: nn.Module) -> None:
         module.__dict__.pop(KEPT, None)
 
 
-def _may_keep(weights: tuple[Tensor, ...]) -> bool:
-    return (
-        not any(x.is_inference() or hasattr(x, '__tensor_flatten__') for x in weights)
-        and not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        and (_held_by_graph.get() is not None or not tables.is_capturing())
+def _stamp(weight: Tensor) -> tuple[int, int, int]:
+    """Changes with a weight; tensors of inference mode count no versions, and are never kept."""
+    version = -1 if weight.is_inference() else weight._version
+    return id(weight), version, weight.untyped_storage()._cdata
+
+
+def _may_be_kept(weight: Tensor) -> bool:
+    return not weight.is_inference() and not hasattr(weight, '__tensor_flatten__')
+
+
+def _keeps_now() -> bool:
+    distributed = torch.distributed
+    return (_held_by_graph.get() is not None or not tables.is_capturing()) and not (
+        distributed.is_available() and distributed.is_initialized()
     )
 
 

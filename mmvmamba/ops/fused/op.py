@@ -19,6 +19,7 @@ __all__ = ['add_norm', 'convolve_silu', 'evaluates', 'fuses', 'gate_channels']
 
 # The CPU's operators are not short of launches; tests take it in to compare.
 FUSED_DEVICES = ('cuda',)
+FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def evaluates() -> bool:
@@ -29,7 +30,7 @@ def evaluates() -> bool:
     return (
         not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and torch._C._get_tracing_state() is None
         and not torch._C._are_functorch_transforms_active()
     )
 
@@ -39,7 +40,7 @@ def fuses(x: Tensor) -> bool:
     return (
         not is_symbolic(x)
         and x.device.type in FUSED_DEVICES
-        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        and x.dtype in FUSED_DTYPES
         and evaluates()
         and triton_unavailable_reason(x.device) is None
     )
