@@ -26,7 +26,7 @@ from mmvmamba.ops.triton_compile import Launch, compile_for, recorded_launches
 
 __all__ = ['compile_all', 'main', 'pool_without_gpu']
 
-# Few images leave a GPU so idle that sequences are cut into segments.
+# One image leaves a GPU so idle that sequences are cut into segments.
 BATCHES = (128, 1)
 
 
@@ -49,7 +49,7 @@ class _Launching(TorchDispatchMode):
 
 
 def launches_of_model(name: str, batch: int) -> list[Launch]:
-    """What a model launches in evaluation, under autocast."""
+    """What a model launches in evaluation, under autocast; a training's scans are cases."""
     model = get_model(name).eval()
     with (
         fake_gpu(),
@@ -78,7 +78,10 @@ def pool_without_gpu(processes: int) -> ProcessPoolExecutor:
     """Processes that see no GPU: tensors without data would start it, which forks cannot do."""
     for name in ('CUDA_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES'):
         os.environ[name] = ''
-    return ProcessPoolExecutor(processes, mp_context=get_context('spawn'))
+    # One process imports, before it has met a GPU, and the others are its forks.
+    context = get_context('forkserver')
+    context.set_forkserver_preload(['gpu_compile'])
+    return ProcessPoolExecutor(processes, mp_context=context)
 
 
 def main() -> None:

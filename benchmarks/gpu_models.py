@@ -5,7 +5,8 @@ python benchmarks/gpu_models.py resolutions    # Vim beside DeiT, 224 to 1248 pi
 python benchmarks/gpu_models.py training       # a training step of each family
 python benchmarks/gpu_models.py latency        # one image
 
-With --toy, on any device at sizes that take seconds, to see that all of it runs.
+Several of them can share a process, which may take long to start. With --toy, on any device at
+sizes that take seconds, to see that all of it runs.
 """
 
 import argparse
@@ -135,7 +136,7 @@ def row_of(case: Case, device: torch.device, seconds: float) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('protocol', choices=PROTOCOLS)
+    parser.add_argument('protocols', nargs='+', choices=PROTOCOLS)
     parser.add_argument('--toy', action='store_true', help='small batches and images, any device')
     parser.add_argument('--seconds', type=float, default=2.0, help='for each row')
     args = parser.parse_args()
@@ -146,7 +147,7 @@ def main() -> None:
     print(f'{machine(device)}, torch {torch.__version__}, bfloat16 autocast, channels last.\n')
     columns = ('model', 'what', 'px', 'batch', 'images/s', 'ms', 'peak MiB', 'A100, published')
     print('| ' + ' | '.join(columns) + ' |\n' + '| --- ' * len(columns) + '|', flush=True)
-    for case in PROTOCOLS[args.protocol]():
+    for case in (case for protocol in args.protocols for case in PROTOCOLS[protocol]()):
         if args.toy and case.name in (*VISION[1:], *FAMILIES[1:3]):
             continue
         if args.toy:
