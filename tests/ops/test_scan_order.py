@@ -1,10 +1,12 @@
 """Scan orders against the official ones."""
 
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmvmamba.ops import tables
 from mmvmamba.ops.scan_order import reversed_order, snake_orders
 from mmvmamba.testing import GoldenCase
 
@@ -30,3 +32,20 @@ def test_tables_made_in_inference_mode_serve_training():
     with torch.inference_mode():
         orders, moves = snake_orders(3, 5)
         assert not any(table.is_inference() for table in (orders, moves, reversed_order(7)))
+
+
+def test_a_table_that_a_graph_reads_outlives_those_that_came_later(monkeypatch):
+    @tables.cached_table(maxsize=1)
+    def numbers(count):
+        return torch.arange(count)
+
+    def is_gone_after(count, is_read_by_graph):
+        table = weakref.ref(numbers(count))
+        monkeypatch.setattr(tables, 'is_capturing', lambda: is_read_by_graph)
+        numbers(count)
+        monkeypatch.setattr(tables, 'is_capturing', lambda: False)
+        numbers(1)
+        return table() is None
+
+    assert is_gone_after(3, is_read_by_graph=False)
+    assert not is_gone_after(4, is_read_by_graph=True)
