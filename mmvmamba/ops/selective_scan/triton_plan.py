@@ -50,12 +50,21 @@ class Config(NamedTuple):
 
 
 # What is tried where it may be timed; the first serves on the CPU.
-FORWARD_CONFIGS = (Config(256, 8, 1), Config(512, 4, 1), Config(128, 8, 1), Config(512, 4, 1, 2))
+FORWARD_CONFIGS: tuple[Config, ...] = (
+    Config(256, 8, 1),
+    Config(512, 4, 1),
+    Config(128, 8, 1),
+    Config(512, 4, 1, 2),
+)
 SEGMENT_CONFIG = Config(256, 8, 1)
-BACKWARD_CONFIGS = (Config(256, 4, 1), Config(128, 4, 1), Config(512, 4, 2))
+BACKWARD_CONFIGS: tuple[Config, ...] = (Config(256, 4, 1), Config(128, 4, 1), Config(512, 4, 2))
 # Where a state is one number; the backward pass takes a chunk for a tile.
-SINGLE_FORWARD_CONFIGS = (Config(128, 8, 1), Config(128, 16, 1), Config(256, 16, 1))
-SINGLE_BACKWARD_CONFIGS = (Config(128, 8, 1), Config(256, 8, 1))
+SINGLE_FORWARD_CONFIGS: tuple[Config, ...] = (
+    Config(128, 8, 1),
+    Config(128, 16, 1),
+    Config(256, 16, 1),
+)
+SINGLE_BACKWARD_CONFIGS: tuple[Config, ...] = (Config(128, 8, 1), Config(256, 8, 1))
 # What is taken where nothing may be timed: by kernel, and whether the programs of the first config
 # fill the device (or scan several directions each). Of those measured on an H200 that lose the
 # least (docs/benchmarks/gpu.md), for a state of one number as predicted; used on every generation.
