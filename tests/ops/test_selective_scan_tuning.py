@@ -119,3 +119,11 @@ def test_the_interpreter_sees_programs_of_several_blocks():
 def test_long_sequences_are_cut_where_a_gpu_would_be_idle(rows, segments):
     plan = plans.cut(rows, 1, 384, 1024, 64, 16, 132 * plans.WARPS_PER_PROCESSOR)
     assert plan.segments == segments
+
+
+# A second pass over a state of one number takes as much memory as the first.
+@pytest.mark.parametrize('rows,segments', [(1, 16), (16, 1)])
+def test_sequences_of_one_state_are_cut_where_most_of_a_gpu_would_be_idle(rows, segments):
+    warps = 132 * plans.WARPS_PER_PROCESSOR
+    plan = plans.cut(rows, 1, 384, 1024, 64, 16, warps, is_single=True)
+    assert plan.segments == segments

@@ -237,7 +237,8 @@ def _launch_backward(
 def _plan(args: ScanArgs, rows: int, multiple: int) -> Plan:
     groups, width = args.B.shape[3], _dims(args, BACKWARD_CONFIGS[0].width)
     warps = WARPS_PER_PROCESSOR * _processors(args.u.device)
-    return cut(rows, groups, args.dim // groups, args.length, multiple, width, warps)
+    sizes = (rows, groups, args.dim // groups, args.length, multiple, width, warps)
+    return cut(*sizes, args.state == 1)
 
 
 def _carry(

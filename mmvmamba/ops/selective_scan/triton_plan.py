@@ -116,14 +116,15 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=256)
 def cut(
-    rows: int, groups: int, group_dim: int, length: int, multiple: int, width: int, warps: int
-) -> Plan:
+    rows: int, groups: int, group_dim: int, length: int, multiple: int, width: int, warps: int,
+    is_single: bool = False,
+) -> Plan:  # fmt: skip
     blocks = -(-group_dim // width)
     programs = rows * groups * blocks
     wanted = warps // programs
     if wanted < FEWEST_SEGMENTS:
-        # Less than half of the warps that a multiprocessor can hold: twice as many, or as it is.
-        wanted = 2 * warps // programs
+        # Up to twice the warps, where a second pass costs more arithmetic than memory.
+        wanted = 1 if is_single else 2 * warps // programs
         if wanted <= FEWEST_SEGMENTS:
             wanted = 1
     segment_length = -(-length // min(wanted, -(-length // multiple)))
