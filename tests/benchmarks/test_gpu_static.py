@@ -97,7 +97,7 @@ def kind_of(operation):
 @pytest.mark.parametrize(
     'family,configs',
     [
-        ('plain_mamba', triton_plan.FORWARD_CONFIGS),
+        ('plain_mamba', triton_plan.SHARED_FORWARD_CONFIGS),
         ('vmamba', triton_plan.SINGLE_FORWARD_CONFIGS),
     ],
 )

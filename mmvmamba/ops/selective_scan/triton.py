@@ -16,6 +16,7 @@ from .triton_plan import (
     FORWARD_CONFIGS,
     SEGMENT_CONFIG,
     SEGMENT_STEPS,
+    SHARED_FORWARD_CONFIGS,
     SINGLE_BACKWARD_CONFIGS,
     SINGLE_FORWARD_CONFIGS,
     WARPS_PER_PROCESSOR,
@@ -111,7 +112,8 @@ def _scan_directions(
         if is_single:
             run_tuned('single forward', args, plan, 1, SINGLE_FORWARD_CONFIGS, launch)
         else:
-            run_tuned('forward', args, plan, shared, FORWARD_CONFIGS, launch)
+            configs = FORWARD_CONFIGS if shared == 1 else SHARED_FORWARD_CONFIGS
+            run_tuned('forward', args, plan, shared, configs, launch)
     return out, last_state, checkpoints
 
 

@@ -17,6 +17,7 @@ __all__ = [
     'FORWARD_CONFIGS',
     'SEGMENT_CONFIG',
     'SEGMENT_STEPS',
+    'SHARED_FORWARD_CONFIGS',
     'SHIPPED',
     'SINGLE_BACKWARD_CONFIGS',
     'SINGLE_FORWARD_CONFIGS',
@@ -51,11 +52,10 @@ class Config(NamedTuple):
 
 # What is tried where it may be timed; the first serves on the CPU.
 FORWARD_CONFIGS: tuple[Config, ...] = (
-    Config(256, 8, 1),
-    Config(512, 4, 1),
-    Config(128, 8, 1),
-    Config(512, 4, 1, 2),
-)
+    Config(256, 8, 1), Config(512, 4, 1), Config(128, 8, 1), Config(512, 4, 1, 2),
+)  # fmt: skip
+# Where a program scans several directions, tiles on their way would not fit into registers.
+SHARED_FORWARD_CONFIGS = tuple(config for config in FORWARD_CONFIGS if config.stages == 1)
 SEGMENT_CONFIG = Config(256, 8, 1)
 BACKWARD_CONFIGS: tuple[Config, ...] = (Config(256, 4, 1), Config(128, 4, 1), Config(512, 4, 2))
 # Where a state is one number; the backward pass takes a chunk for a tile.
