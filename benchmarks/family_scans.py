@@ -25,7 +25,7 @@ from mmvmamba.ops.selective_scan.dispatch import chunk_length_for
 from mmvmamba.ops.selective_scan.triton_plan import Config
 from mmvmamba.ops.triton_compile import Launch, recorded_launches
 
-__all__ = ['CASES', 'Scan', 'as_on_hopper', 'launches_of', 'scan_of', 'scan_on']
+__all__ = ['CASES', 'TOY_CASES', 'Scan', 'as_on_hopper', 'launches_of', 'scan_of', 'scan_on']
 
 
 class Scan(NamedTuple):
@@ -113,6 +113,8 @@ CASES = {
     'VMamba-T stage 3, batch 64': _vmamba(64, (14, 14), 384),
     'VMamba-T stage 4, batch 64': _vmamba(64, (7, 7), 768),
 }
+# To see that a script runs.
+TOY_CASES = {'toy': _plain(1, 8, 20, 4)}
 
 
 def scan_of(name: str) -> tuple[ScanArgs, int]:

@@ -19,7 +19,7 @@ from unittest import mock
 
 import torch
 from common import gpu_median_ms, machine
-from family_scans import CASES, Scan, _plain, scan_on
+from family_scans import CASES, TOY_CASES, Scan, scan_on
 from torch import Tensor
 
 from mmvmamba.ops.selective_scan import torch as plain
@@ -38,7 +38,6 @@ __all__ = ['PASSES', 'main', 'rows_of']
 Run = Callable[[], object]
 PASSES = ('forward', 'forward of training', 'backward')
 COLUMNS = ('case', 'pass', 'us by configuration', 'us', 'mamba_ssm us', 'ratio', 'error')
-TOY_CASES = {'toy': _plain(1, 8, 20, 4)}
 NOT_MEASURED = 'not measured'
 # Of all directions: the loop over more takes longer than all that is timed.
 MOST_CHECKED_STEPS = 800
