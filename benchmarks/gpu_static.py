@@ -44,7 +44,8 @@ is in no pass's time."""
 LIMITS = """## What limits
 
 - Backward kernels spill because eight states of four steps are held by each thread, beside what
-  becomes of them. Tried, and not kept, as more time is predicted: blocks of half as many channels
+  becomes of them. The loops over tiles have no instruction for local memory: what is spilled is
+  read and written between chunks, where it costs next to nothing. Tried, and not kept, as more time is predicted: blocks of half as many channels
   spill nothing (MambaVision-T stage 3 210 us, not 139), as sums over channels then take twice the
   shuffles for each element; offsets of 32 bits spill 244 bytes of S1 and 228 of MambaVision-T
   stage 3 (393 and 145 us, not 377 and 139); B and C kept in 16 bits until they are used change
@@ -54,7 +55,8 @@ LIMITS = """## What limits
   multiprocessor holds.
 - Vim's two directions look up the token of each step before they can ask for what it has. The
   model takes each look-up for one of the memory, though all but the first are in the nearest cache.
-- S3 takes its time from two more kernels, for segments and for the link between them.
+- S3 takes its time from two more kernels, for segments and for the link between them; an H200 gave
+  it 1.45 times the speed of mamba_ssm.
 - VMamba's backward pass of stage 1 at batch 64 has 1.45 programs of a warp for each quarter of a
   multiprocessor, so that the fullest quarters have two and the others wait for them; at later
   stages, or twice the batch, it is bound by the memory. Three segments would fill the quarters, but
