@@ -45,14 +45,14 @@ LIMITS = """## What limits
 
 - Backward kernels spill because eight states of four steps are held by each thread, beside what
   becomes of them. The loops over tiles have no instruction for local memory: what is spilled is
-  read and written between chunks, where it costs next to nothing. Tried, and not kept, as more time is predicted: blocks of half as many channels
-  spill nothing (MambaVision-T stage 3 210 us, not 139), as sums over channels then take twice the
-  shuffles for each element; offsets of 32 bits spill 244 bytes of S1 and 228 of MambaVision-T
-  stage 3 (393 and 145 us, not 377 and 139); B and C kept in 16 bits until they are used change
-  nothing, as the compiler does so by itself. On an earlier form, of 531 us for S1: two steps at a
-  time spilled nothing (691 us); programs that own a block of channels each spilled a quarter less
-  and won no time; with 168 registers and twelve warps (482 us) more was spilled than any cache of a
-  multiprocessor holds.
+  read and written between chunks, where it costs next to nothing. Tried, and not kept, as more
+  time is predicted: blocks of half as many channels spill nothing (MambaVision-T stage 3 210 us,
+  not 139), as sums over channels then take twice the shuffles for each element; offsets of 32
+  bits spill 244 bytes of S1 and 228 of MambaVision-T stage 3 (393 and 145 us, not 377 and 139); B
+  and C kept in 16 bits until they are used change nothing, as the compiler does so by itself. On
+  an earlier form, of 531 us for S1: two steps at a time spilled nothing (691 us); programs that
+  own a block of channels each spilled a quarter less and won no time; with 168 registers and
+  twelve warps (482 us) more was spilled than any cache of a multiprocessor holds.
 - Vim's two directions look up the token of each step before they can ask for what it has. The
   model takes each look-up for one of the memory, though all but the first are in the nearest cache.
 - S3 takes its time from two more kernels, for segments and for the link between them; an H200 gave
