@@ -1,8 +1,9 @@
 """``mmvmamba.export``: a model as a file that runs without this package, compared with it."""
 
+import contextlib
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from mmvmamba.apis.preprocess import MEAN, STD, Preprocessing
 from mmvmamba.files import put_in_place
 from mmvmamba.ops import scan_backend
+from mmvmamba.ops.ms_deform_attn import deform_attn_backend
 from mmvmamba.version import __version__
 
 from .formats import FORMATS, Format, Run
@@ -91,7 +93,7 @@ def export(
     program = _trace(network, cases[0], batch == 'dynamic', type(model).__name__)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
         part = Path(folder) / f'{path.stem or "model"}{kind.endings[0]}'
-        with torch.no_grad(), scan_backend('export'):
+        with torch.no_grad(), _plain_operators():
             kind.write(program, network, cases[0], part, metadata)
         if batch == 'dynamic':
             # Of another number than it was traced with.
@@ -181,13 +183,20 @@ def _check_weights(network: Network, kind: Format, name: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def _plain_operators() -> Iterator[None]:
+    """Lets the package's own operators be computed by those that every format has."""
+    with scan_backend('export'), deform_attn_backend('export'):
+        yield
+
+
 def _trace(network: Network, images: Tensor, is_dynamic: bool, name: str) -> ExportedProgram:
     """Traces the network in plain operators; one sentence if it does not take the images."""
     shapes = ({0: Dim('batch', min=1, max=MAX_BATCH)},) if is_dynamic else None
     try:
         with torch.no_grad():
             network(images)
-            with scan_backend('export'):
+            with _plain_operators():
                 return torch.export.export(network, (images,), dynamic_shapes=shapes)
     except (RuntimeError, torch._dynamo.exc.UserError) as error:
         height, width = images.shape[-2:]

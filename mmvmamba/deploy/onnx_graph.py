@@ -25,7 +25,11 @@ def to_onnx(program: ExportedProgram, outputs: list[str]) -> 'onnx_ir.Model':
         program: Of plain operators.
         outputs: Names of its outputs.
     """
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
     from onnxscript import opset18, optimizer
+    from onnxscript.rewriter import rewrite
+
+    from .graph_rules import RULES
 
     def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
         # onnxruntime's own takes several times as long.
@@ -50,6 +54,8 @@ def to_onnx(program: ExportedProgram, outputs: list[str]) -> 'onnx_ir.Model':
         model, onnx_shape_inference=False, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT
     )
     _join_reshapes(model)
+    rewrite(model, RULES)
+    CommonSubexpressionEliminationPass()(model)
     return model
 
 

@@ -159,6 +159,23 @@ def test_compiles_without_a_graph_break():
     assert_same(run_with_grads(compiled, inputs), run_with_grads(attend, inputs))
 
 
+def test_graphs_that_leave_pytorch_have_plain_operators():
+    inputs = make_deform_attn_inputs(*SMALL)
+
+    class Attention(torch.nn.Module):
+        def forward(self, value, locations, weights):
+            return ms_deform_attn(value, SHAPES, locations, weights)
+
+    with torch.no_grad(), deform_attn_backend('export'):
+        program = torch.export.export(Attention(), tuple(inputs.values()))
+    names = [str(node.target) for node in program.graph.nodes if node.op == 'call_function']
+    assert any('grid_sampler' in name for name in names)
+    assert not [name for name in names if 'mmvmamba' in name]
+    want = ms_deform_attn_ref(shapes=SHAPES, **inputs)
+    torch.testing.assert_close(program.module()(*inputs.values()), want)
+    assert 'export' not in available_backends('cpu')
+
+
 def test_sums_stay_in_float32_under_autocast():
     inputs = make_deform_attn_inputs(*SMALL)
     want = fast(SHAPES, None)(**inputs)

@@ -26,10 +26,12 @@ __all__ = ['DEFORM_ATTN', 'available_backends', 'deform_attn_backend']
 # A backend's size is that of a head: its channels.
 DEFORM_ATTN = Backends(
     'deformable attention',
-    {'mmcv': 'mmcv', 'triton': 'triton', 'numba': 'numba', 'torch': 'torch'},
+    # 'export' is the form of 'torch' without the operator around it, for graphs that leave PyTorch.
+    {'mmcv': 'mmcv', 'triton': 'triton', 'numba': 'numba', 'torch': 'torch', 'export': 'torch'},
     package=__package__,
     variable='MMVMAMBA_DEFORM_ATTN_BACKEND',
     logger=logging.getLogger(__name__),
+    on_request=('export',),
 )
 
 
@@ -39,7 +41,7 @@ def deform_attn_backend(name: str) -> AbstractContextManager[None]:
     An argument ``backend=`` of a single call still wins.
 
     Args:
-        name: One of ``'auto', 'mmcv', 'triton', 'numba', 'torch'``.
+        name: One of ``'auto', 'mmcv', 'triton', 'numba', 'torch', 'export'``.
     """
     return DEFORM_ATTN.force(name, 'deform_attn_backend')
 

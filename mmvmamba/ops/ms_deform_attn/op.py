@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmvmamba.ops.flops import register_deform_attn_formulas
 
+from . import torch as torch_backend
 from .dispatch import DEFORM_ATTN
 
 __all__ = ['ms_deform_attn']
@@ -37,8 +38,9 @@ def ms_deform_attn(
             ``(batch, queries, heads, levels, points, 2)``; samples outside are zero. Half precision
             cannot place them to a fraction of a cell on large maps.
         weights: ``(batch, queries, heads, levels, points)``.
-        backend: ``'auto'``, ``'mmcv'``, ``'triton'``, ``'numba'`` or ``'torch'``. None: what
-            ``deform_attn_backend`` or ``MMVMAMBA_DEFORM_ATTN_BACKEND`` says, else ``'auto'``.
+        backend: ``'auto'``, ``'mmcv'``, ``'triton'``, ``'numba'``, ``'torch'`` or ``'export'``
+            (plain operators). None: what ``deform_attn_backend`` or
+            ``MMVMAMBA_DEFORM_ATTN_BACKEND`` says, else ``'auto'``.
 
     Returns:
         ``(batch, queries, heads * channels)``, in the dtype of ``value``.
@@ -48,6 +50,11 @@ def ms_deform_attn(
         RuntimeError: if the backend asked for cannot run here.
     """
     _check_arguments(value, shapes, locations, weights)
+    # What torch.compile traces asks for a backend when it runs.
+    is_compiling = torch.compiler.is_dynamo_compiling()
+    if not is_compiling and DEFORM_ATTN.requested(backend) == 'export':
+        # None of its operators is another under autocast.
+        return torch_backend.forward(value, shapes, locations, weights)
     flat_shapes = [side for shape in shapes for side in shape]
     out: Tensor = torch.ops.mmvmamba.ms_deform_attn(value, flat_shapes, locations, weights, backend)
     return out

@@ -29,7 +29,7 @@ from .torch import backward
 __all__ = ['backward', 'forward', 'plain_scan', 'unavailable_reason']
 
 # Doublings combine so many chunks. A longer sequence has longer chunks, then more of them.
-CHUNKS, CHUNKS_OF_FEW_DECAYS = 64, 32
+CHUNKS, CHUNKS_OF_FEW_DECAYS, CHUNKS_OF_ONE_STATE = 64, 32, 14
 MAX_STEPS = 16
 
 
@@ -81,6 +81,8 @@ def _has_few_decays(args: ScanArgs) -> bool:
 def _steps_in_chunk(args: ScanArgs) -> int:
     # Where decays are computed at once, longer chunks take few operators more.
     chunks = CHUNKS_OF_FEW_DECAYS if _has_few_decays(args) else CHUNKS
+    if args.A.shape[2] == 1:
+        chunks = CHUNKS_OF_ONE_STATE
     return min(MAX_STEPS, -(-args.length // chunks))
 
 
@@ -181,11 +183,19 @@ def _sum_at_tokens(y: Tensor, args: ScanArgs, u: Tensor) -> Tensor:
     gathered = y.flatten(1, 3).index_select(1, places.flatten())
     out: Tensor = gathered.unflatten(1, places.shape)
     if args.D is None:
-        return out.sum(1)
+        return _sum_directions(out)
     D = args.D.to(u.dtype)
     if u.shape[1] == args.directions:
-        return (out + u * D[:, None]).sum(1)
-    return out.sum(1) + u.flatten(1, 2) * D.expand(args.directions, -1).sum(0)
+        return _sum_directions(out + u * D[:, None])
+    return _sum_directions(out) + u.flatten(1, 2) * D.expand(args.directions, -1).sum(0)
+
+
+def _sum_directions(x: Tensor) -> Tensor:
+    """Sums over axis 1 of ``(batch, K, length, D)``."""
+    # As a product of matrices: several times as fast as onnxruntime's own sum over this axis.
+    ones = x.new_ones(1, x.shape[1])
+    out: Tensor = torch.matmul(ones, x.flatten(2)).squeeze(1).unflatten(1, x.shape[2:])
+    return out
 
 
 def _inverse(orders: Tensor) -> Tensor:
