@@ -93,8 +93,7 @@ def export(
     program = _trace(network, cases[0], batch == 'dynamic', type(model).__name__)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
         part = Path(folder) / f'{path.stem or "model"}{kind.endings[0]}'
-        with torch.no_grad(), _plain_operators():
-            kind.write(program, network, cases[0], part, metadata)
+        _write(kind, format, program, network, cases[0], part, metadata)
         if batch == 'dynamic':
             # Of another number than it was traced with.
             cases.append(torch.cat(cases)[:3])
@@ -106,6 +105,28 @@ def export(
             )
         _place(part, path)
     return Exported(path, error, metadata)
+
+
+def _write(
+    kind: Format,
+    name: str,
+    program: ExportedProgram,
+    network: Network,
+    images: Tensor,
+    path: Path,
+    metadata: dict,
+) -> None:
+    """Writes a file; one sentence if the format does not take the model."""
+    try:
+        with torch.no_grad(), _plain_operators():
+            kind.write(program, network, images, path, metadata)
+    except RuntimeError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ValueError(
+            f'the format {name} does not take {type(network.model).__name__}: {_first_line(cause)}'
+        ) from error
 
 
 def _compare(run: Run, network: Network, cases: Sequence[Tensor]) -> float:
@@ -265,5 +286,5 @@ def _place(part: Path, path: Path) -> None:
     put_in_place(part, path)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

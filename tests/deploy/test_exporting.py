@@ -150,6 +150,19 @@ def test_a_model_of_another_kind_and_a_missing_folder_are_refused(classifier, tm
         export(build('MambaOut'), tmp_path / 'model', 'torch')
 
 
+def test_a_model_that_a_format_cannot_take_is_one_sentence(classifier, tmp_path, monkeypatch):
+    def refuse(self, *args):
+        try:
+            raise NotImplementedError('no operator for erfinv\nand much more')
+        except NotImplementedError as error:
+            raise RuntimeError('step 3 of 3 failed') from error
+
+    monkeypatch.setattr(formats.TorchScript, 'write', refuse)
+    with pytest.raises(ValueError, match=r'torchscript does not take .*: no operator for erfinv$'):
+        export(classifier, tmp_path / 'model.ts', 'torchscript', 64)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ('name', 'file', 'endings'),
     [('openvino', 'model.bin', '.xml'), ('onnx', 'model.xml', '.onnx'), ('aoti', 'a.so', '.pt2')],
