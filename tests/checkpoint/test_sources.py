@@ -20,6 +20,10 @@ def hub(tmp_path, monkeypatch):
     constants = pytest.importorskip('huggingface_hub.constants')
     cache = tmp_path / 'hub'
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(cache))
+    # Modules of old releases have copies of the name.
+    for module in ('file_download', '_snapshot_download'):
+        name = f'huggingface_hub.{module}.HF_HUB_CACHE'
+        monkeypatch.setattr(name, str(cache), raising=False)
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
 
