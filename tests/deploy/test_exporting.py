@@ -251,6 +251,18 @@ def test_the_command_writes_a_file_and_says_what_it_is(tmp_path, capsys):
     assert 'classification, outputs logits' in printed and 'the weights are random' in printed
 
 
+def test_the_command_knows_the_classes_and_images_of_a_config(tmp_path):
+    config = ROOT / 'configs' / 'toy' / 'cls_mambaout.py'
+    weights = tmp_path / 'weights.pth'
+    meta = dict(dataset_meta=dict(classes=('cross', 'disc')))
+    torch.save(dict(state_dict=command._build(str(config), None).state_dict(), meta=meta), weights)
+    assert command._build(str(config), str(weights))._dataset_meta == meta['dataset_meta']
+    # The toy images are not cropped.
+    assert not hasattr(command._build(str(config), None), 'preprocessing')
+    full = command._build(str(ROOT / 'configs' / 'cls' / 'mambaout_femto_in1k.py'), None)
+    assert full.preprocessing == mmvmamba.get_model('mambaout_femto').preprocessing
+
+
 def test_the_command_refuses_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['export', 'mambaout_test', '--out', str(tmp_path)])

@@ -19,8 +19,13 @@ FAMILIES = (
     'PlainMamba', 'VisionMamba', 'VMamba', 'SpatialMamba', 'MILA', 'MambaVision', 'MambaOut',
 )  # fmt: skip
 CONFIGS = ('plain_mamba', 'vim', 'vmamba', 'spatial_mamba', 'mila', 'mambavision', 'mambaout')
-# OpenVINO 2026.4 computes the last stage of so small a network wrongly: docs/deployment.md.
-REFUSED = {('MambaVision', 'openvino')}
+# OpenVINO 2026.4 computes the last stage of so small a MambaVision and the last map of the adapters
+# wrongly: docs/deployment.md.
+REFUSED = {
+    ('MambaVision', 'openvino'),
+    ('det_plain_mamba_maskrcnn.py', 'openvino'),
+    ('det_vim_maskrcnn.py', 'openvino'),
+}
 
 
 def export_or_skip(model, name, folder, **options):
@@ -32,9 +37,9 @@ def export_or_skip(model, name, folder, **options):
     return export(model, folder / f'model{FORMATS[name].endings[0]}', name, 64, **options)
 
 
-def check(model, family, name, folder, tolerance=1e-4, **options):
+def check(model, what, name, folder, tolerance=1e-4, **options):
     """Exports a model; what the file says of it, or None if the format must be refused."""
-    if (family, name) in REFUSED:
+    if (what, name) in REFUSED:
         with pytest.raises(ValueError, match='relative error is'):
             export_or_skip(model, name, folder, **options)
         assert not list(folder.iterdir())
@@ -63,6 +68,6 @@ def test_in_half_precision(family, name, tmp_path):
 def test_segmentors_and_mask_r_cnn_whole(config, kind, name, tmp_path):
     file = f'seg_{config}.py' if kind == 'seg' else f'det_{config}_maskrcnn.py'
     model = load_filled(build_from_config(Config.fromfile(TOY / file))).eval()
-    meta = check(model, config, name, tmp_path)
+    meta = check(model, file, name, tmp_path)
     expected = ['logits', 'labels'] if kind == 'seg' else ['scores0', 'scores1']
     assert meta is None or meta['outputs'][:2] == expected

@@ -76,15 +76,28 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _build(model: str, weights: str | None) -> 'nn.Module':
-    from mmvmamba.apis.bare_models import bare_config, build_bare
     from mmvmamba.apis.models import get_model
-    from mmvmamba.checkpoint import load_model
 
-    if not model.endswith('.py'):
-        return get_model(model, weights or False)
-    built = build_bare(bare_config(model))
+    if model.endswith('.py'):
+        return _of_config(model, weights)
+    return get_model(model, weights or False)
+
+
+def _of_config(file: str, weights: str | None) -> 'nn.Module':
+    """The model of a config, with what a file says of its classes and the config of its images."""
+    from mmvmamba.apis.bare_models import bare_config, build_bare
+    from mmvmamba.apis.preprocess import Preprocessing
+    from mmvmamba.checkpoint import load_converted, load_model
+
+    config = bare_config(file)
+    built = build_bare(config)
     if weights:
-        load_model(built, weights)
+        converted = load_converted(weights)
+        load_model(built, converted)
+        built._dataset_meta = converted.meta.get('dataset_meta')
+    pipeline = config.test_dataloader.dataset.pipeline
+    if config.default_scope == 'mmpretrain' and 'CenterCrop' in {x['type'] for x in pipeline}:
+        built.preprocessing = Preprocessing.from_pipeline(pipeline)
     return built
 
 
