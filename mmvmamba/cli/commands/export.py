@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmvmamba.cli.arguments import positive
 from mmvmamba.cli.errors import UserError
@@ -90,7 +90,7 @@ def _of_config(file: str, weights: str | None) -> 'nn.Module':
     from mmvmamba.checkpoint import load_converted, load_model
 
     config = bare_config(file)
-    built = build_bare(config)
+    built: Any = build_bare(config)
     if weights:
         converted = load_converted(weights)
         load_model(built, converted)
@@ -98,7 +98,8 @@ def _of_config(file: str, weights: str | None) -> 'nn.Module':
     pipeline = config.test_dataloader.dataset.pipeline
     if config.default_scope == 'mmpretrain' and 'CenterCrop' in {x['type'] for x in pipeline}:
         built.preprocessing = Preprocessing.from_pipeline(pipeline)
-    return built
+    module: nn.Module = built
+    return module
 
 
 def _batch(text: str) -> int | str:
