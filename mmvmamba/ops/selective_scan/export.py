@@ -79,10 +79,11 @@ def _has_few_decays(args: ScanArgs) -> bool:
 
 
 def _steps_in_chunk(args: ScanArgs) -> int:
-    # Where decays are computed at once, longer chunks take few operators more.
-    chunks = CHUNKS_OF_FEW_DECAYS if _has_few_decays(args) else CHUNKS
     if args.A.shape[2] == 1:
         chunks = CHUNKS_OF_ONE_STATE
+    else:
+        # Where decays are computed at once, longer chunks take few operators more.
+        chunks = CHUNKS_OF_FEW_DECAYS if _has_few_decays(args) else CHUNKS
     return min(MAX_STEPS, -(-args.length // chunks))
 
 
