@@ -47,7 +47,7 @@ class Config(NamedTuple):
     stages: int = 1
 
     def __str__(self) -> str:
-        return ' x '.join(map(str, self))
+        return 'x'.join(map(str, self if self.stages > 1 else self[:3]))
 
 
 # What is tried where it may be timed; the first serves on the CPU.
