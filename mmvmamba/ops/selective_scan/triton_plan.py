@@ -90,7 +90,7 @@ SEGMENT_STEPS = 64
 # Segments cost a second pass, almost as long as the first: two would not pay.
 FEWEST_SEGMENTS = 3
 # A quarter of a multiprocessor runs two warps of the backward pass at once. One that is alone takes
-# this part of the time that the two take (S1 and MambaVision on an H200).
+# this part of the time that the two take: S5's step beside S1's in docs/benchmarks/gpu.md.
 ALONE = 0.8
 # A plan that is shorter by less is not worth its memory.
 WORTHWHILE = 1.05
