@@ -103,7 +103,7 @@ def test_maps_have_the_promised_shapes_at_any_size(name, size):
     backbone = build(name).eval()
     with torch.no_grad():
         maps = backbone(image(*size, batch=1))
-    assert isinstance(maps, tuple) and len(maps) in (1, 4)
+    assert isinstance(maps, tuple) and len(maps) == len(backbone.out_indices) in (1, 4)
     for level in maps:
         assert level.dim() == 4 and level.shape[0] == 1 and level.isfinite().all()
     if len(maps) == 4:
@@ -143,7 +143,7 @@ def test_channels_are_told(name):
     assert backbone.num_features == backbone.stage_channels[-1] == maps[-1].shape[1]
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if 'Adapter' not in name])
+@each_backbone
 def test_channels_of_chosen_maps_are_told(name):
     for out_indices in ((-1, 1), 2):
         assert_channels_are_told(build(name, out_indices=out_indices))

@@ -97,19 +97,14 @@ def fit(model: ConfigDict, ours: ConfigDict, size: int) -> None:
     before = channels_of(MODELS.build(ConfigDict(theirs)), size)
     first = max(4 - len(before), 0)
     backbone = ConfigDict(ours, out_indices=tuple(range(first, 4)))
-    try:
-        after = channels_of(MODELS.build(backbone), size)
-    except (TypeError, ValueError):
-        # Adapters have all four levels.
-        backbone, first = ours, 0
-        after = channels_of(MODELS.build(backbone), size)
+    after = channels_of(MODELS.build(backbone), size)
     if len(before) > len(after):
         raise ValueError(f'their backbone has {len(before)} maps, ours {len(after)}')
     model.backbone = backbone
     for part in (outer, model):
         for key in ('pretrained', 'init_cfg'):
             part.pop(key, None)
-    pairs = set(zip(before, after[-len(before) :], strict=True))
+    pairs = set(zip(before, after, strict=True))
     renew = dict(pairs)
     if len(renew) < len(pairs):
         raise ValueError(f'levels of {before} channels cannot become {after} by their numbers')

@@ -278,9 +278,17 @@ class SpatialPrior(nn.Module):
         width: Channels of its first convolutions.
         embed_dims: Width C of what it returns.
         norm_cfg: Norm layers.
+        finest: Whether the map at stride 4 is wanted; else it is what the next one is made of.
     """
 
-    def __init__(self, in_channels: int, width: int, embed_dims: int, norm_cfg: dict) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        embed_dims: int,
+        norm_cfg: dict,
+        finest: bool = True,
+    ) -> None:
         super().__init__()
 
         def conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -299,7 +307,7 @@ class SpatialPrior(nn.Module):
         self.conv2 = nn.Sequential(*conv(width, 2 * width, 2))
         self.conv3 = nn.Sequential(*conv(2 * width, 4 * width, 2))
         self.conv4 = nn.Sequential(*conv(4 * width, 4 * width, 2))
-        self.fc1 = nn.Conv2d(width, embed_dims, 1)
+        self.fc1 = nn.Conv2d(width, embed_dims, 1) if finest else nn.Identity()
         self.fc2 = nn.Conv2d(2 * width, embed_dims, 1)
         self.fc3 = nn.Conv2d(4 * width, embed_dims, 1)
         self.fc4 = nn.Conv2d(4 * width, embed_dims, 1)

@@ -28,6 +28,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
         drop_path_rate: Stochastic depth of the last block, and of every extractor's MLP.
         adapter: ``AdapterSettings``, or a dict of some of them; the released L3 has 8
             ``deform_num_heads``.
+        out_indices: Which of the four maps are put out.
         use_mamba_dt_init: See ``PlainMamba``.
         frozen_stages: Freezes the stem and the first blocks, never the adapter.
         norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
@@ -43,6 +44,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         adapter: AdapterSettings | dict | None = None,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
         use_mamba_dt_init: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -63,7 +65,7 @@ class PlainMambaAdapter(PyramidAdapter, PlainMamba):
             with_cp=with_cp,
             init_cfg=init_cfg,
         )
-        self.build_adapter(adapter, in_channels, drop_path_rate)
+        self.build_adapter(adapter, in_channels, drop_path_rate, out_indices)
 
     def block_inputs(self, tokens: Tensor, grid: Grid) -> Grid:
         return grid

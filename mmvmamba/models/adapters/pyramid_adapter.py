@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvmamba.layers import build_norm2d, laid_out, pad_to_multiple, settled, tokens_to_map
-from mmvmamba.models.backbones.base import BaseBackbone
+from mmvmamba.models.backbones.base import BaseBackbone, resolve_out_indices
 
 from .modules import (
     Interaction,
@@ -25,6 +25,8 @@ Grid = tuple[int, int]
 
 # Height and width are padded to this multiple, so that the grid at stride 16 can be halved.
 SIZE_DIVISOR = 32
+# Beside the backbone's own map, at stride 16, each level is this many times as large.
+SCALES = (4, 2, 1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,14 @@ class PyramidAdapter(BaseBackbone):
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of each map that is put out."""
-        return (self.embed_dims,) * 4
+        return (self.embed_dims,) * len(self.out_indices)
 
     def build_adapter(
-        self, adapter: AdapterSettings | dict | None, in_channels: int, drop_path_rate: float
+        self,
+        adapter: AdapterSettings | dict | None,
+        in_channels: int,
+        drop_path_rate: float,
+        out_indices: int | Sequence[int],
     ) -> None:
         """Adds the adapter's modules; ``self.embed_dims`` and ``self.layers`` must be there.
 
@@ -118,15 +124,21 @@ class PyramidAdapter(BaseBackbone):
             adapter: The settings.
             in_channels: Channels of the image.
             drop_path_rate: Stochastic depth of the extractors' MLPs, the same in each.
+            out_indices: Levels that are put out.
         """
         settings = AdapterSettings.of(adapter)
+        self.out_indices = resolve_out_indices(out_indices, len(SCALES))
         norm_cfg = settings.norm_cfg or dict(type='BN')
         self.interaction_blocks = settings.blocks_of_interactions(len(self.layers))
         self.add_vit_feature = settings.add_vit_feature
         last = len(self.interaction_blocks) - 1
 
         self.level_embed = nn.Parameter(torch.randn(3, self.embed_dims))
-        self.spm = SpatialPrior(in_channels, settings.conv_inplane, self.embed_dims, norm_cfg)
+        # What only the finest map needs would get no gradient without it.
+        finest = 0 in self.out_indices
+        self.spm = SpatialPrior(
+            in_channels, settings.conv_inplane, self.embed_dims, norm_cfg, finest
+        )
         self.interactions: Any = nn.ModuleList(
             Interaction(
                 self.embed_dims,
@@ -145,10 +157,11 @@ class PyramidAdapter(BaseBackbone):
             )
             for i in range(len(self.interaction_blocks))
         )
-        self.up = nn.ConvTranspose2d(self.embed_dims, self.embed_dims, 2, stride=2)
-        for i in range(1, 5):
-            self.add_module(f'ad_norm{i}', build_norm2d(norm_cfg, self.embed_dims))
-        for module in (self.spm, self.interactions, self.up):
+        if finest:
+            self.up = nn.ConvTranspose2d(self.embed_dims, self.embed_dims, 2, stride=2)
+        for i in sorted(set(self.out_indices)):
+            self.add_module(f'ad_norm{i + 1}', build_norm2d(norm_cfg, self.embed_dims))
+        for module in (self.spm, self.interactions, *([self.up] if finest else [])):
             init_adapter_weights_(module)
 
     def block_inputs(self, tokens: Tensor, grid: Grid) -> Any:
@@ -160,7 +173,7 @@ class PyramidAdapter(BaseBackbone):
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Returns maps of C channels at strides 4, 8, 16 and 32."""
+        """Returns those of the maps of C channels at strides 4, 8, 16 and 32 that are wanted."""
         image = pad_to_multiple(image, SIZE_DIVISOR, SIZE_DIVISOR)
         x, grid = self.embed(image)
         inputs = self.block_inputs(x, grid)
@@ -184,16 +197,18 @@ class PyramidAdapter(BaseBackbone):
         self, c1: Tensor, c: Tensor, x: Tensor, geometry: PyramidGeometry
     ) -> tuple[Tensor, ...]:
         """Normed maps: the pyramid's own, with the backbone's added where it is wanted."""
-        c2, c3, c4 = split_pyramid(c, geometry.grids)
-        maps = [self.up(c2) + c1, c2, c3, c4]
-        if self.add_vit_feature:
-            stride16 = tokens_to_map(x, geometry.grid)
-            maps = [
-                level + _rescaled(stride16, scale)
-                for level, scale in zip(maps, (4, 2, 1, 0.5), strict=True)
-            ]
-        norms = (getattr(self, f'ad_norm{i}') for i in range(1, 5))
-        return laid_out(norm(settled(level)) for norm, level in zip(norms, maps, strict=True))
+        levels = [c1, *split_pyramid(c, geometry.grids)]
+        stride16 = tokens_to_map(x, geometry.grid) if self.add_vit_feature else None
+
+        def level(i: int) -> Tensor:
+            own = self.up(levels[1]) + c1 if i == 0 else levels[i]
+            if stride16 is not None:
+                own = own + _rescaled(stride16, SCALES[i])
+            normed: Tensor = getattr(self, f'ad_norm{i + 1}')(settled(own))
+            return normed
+
+        maps = {i: level(i) for i in sorted(set(self.out_indices))}
+        return laid_out(maps[i] for i in self.out_indices)
 
 
 def _rescaled(x: Tensor, scale: float) -> Tensor:

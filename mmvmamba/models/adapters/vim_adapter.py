@@ -34,6 +34,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
         drop_rate: Dropout after the position embedding.
         drop_path_rate: Stochastic depth of the last block, and of every extractor's MLP.
         adapter: ``AdapterSettings``, or a dict of some of them.
+        out_indices: Which of the four maps are put out.
         frozen_stages: Freezes the stem and the first blocks, never the adapter.
         norm_eval: Whether BatchNorm layers stay in evaluation mode during training.
         with_cp: Whether blocks recompute their activations in the backward pass.
@@ -54,6 +55,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         adapter: AdapterSettings | dict | None = None,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -77,7 +79,7 @@ class VimAdapter(PyramidAdapter, VisionMamba):
         )
         if self.stride != 16:
             raise ValueError(f'VimAdapter needs patches of stride 16, got {self.stride}')
-        self.build_adapter(adapter, in_channels, drop_path_rate)
+        self.build_adapter(adapter, in_channels, drop_path_rate, out_indices)
 
     def block_inputs(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Angles]:
         orders = reversed_order(tokens.shape[1], tokens.device)

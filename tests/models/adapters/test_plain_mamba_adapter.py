@@ -137,6 +137,24 @@ def test_parts_have_the_sizes_and_norms_that_are_asked_for():
         assert isinstance(norm, torch.nn.SyncBatchNorm)
 
 
+@pytest.mark.parametrize('out_indices', [(1, 2, 3), (3, 0, -2), 2], ids=str)
+def test_chosen_maps_are_those_of_the_whole(out_indices):
+    whole = small_adapter()
+    torch.manual_seed(0)
+    part = PlainMambaAdapter(**TINY, adapter=SETTINGS, out_indices=out_indices)
+    keys = part.state_dict().keys()
+    part.load_state_dict({key: value for key, value in whole.state_dict().items() if key in keys})
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        maps, chosen = whole(x), part.eval()(x)
+    indices = out_indices if isinstance(out_indices, tuple) else (out_indices,)
+    for i, got in zip(indices, chosen, strict=True):
+        assert torch.equal(got, maps[i])
+    # A square says nothing to what a BatchNorm puts out.
+    sum((level**3).mean() for level in part.train()(x)).backward()
+    assert not [name for name, parameter in part.named_parameters() if not parameter.grad.any()]
+
+
 @pytest.mark.parametrize('use_mamba_dt_init', [False, True])
 def test_initial_step_sizes(use_mamba_dt_init):
     adapter = PlainMambaAdapter(**TINY, adapter=SETTINGS, use_mamba_dt_init=use_mamba_dt_init)
