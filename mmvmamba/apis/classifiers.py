@@ -19,6 +19,7 @@ from mmvmamba.registry import MODELS
 
 from .model_table import ModelInfo, find_model
 from .preprocess import Preprocessing
+from .provenance import mark_official
 from .task_models import build_task_model, task_configs
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     'build_classifier',
     'build_named_model',
+    'check_class_count',
+    'check_overrides',
     'class_names',
     'model_config',
     'quiet_log',
@@ -42,13 +45,15 @@ def build_named_model(
     backbone_overrides: dict,
 ) -> nn.Module:
     """Builds a model of the toolboxes; see ``get_model``."""
+    check_class_count(num_classes)
     if name in task_configs():
         return build_task_model(name, pretrained, num_classes, entry, backbone_overrides)
     info = find_model(name)
     source = weights_of(info) if pretrained is True else pretrained or None
     weights = source and load_converted(source, entry, info.family)
-    if num_classes is None and weights and 'head.fc.weight' in weights.state_dict:
-        num_classes = len(weights.state_dict['head.fc.weight'])
+    head = weights.state_dict.get('head.fc.weight') if weights else None
+    if num_classes is None and head is not None:
+        num_classes = len(head)
     shipped = info.load_config()
     num_classes = 1000 if num_classes is None else num_classes
     config = _without_training(shipped, num_classes, backbone_overrides)
@@ -62,8 +67,9 @@ def build_named_model(
     model._config, model._metainfo = config, None
     model._dataset_meta = _dataset_meta(weights.meta if weights else {}, config)
     model.model_name = None if backbone_overrides else info.name
+    model.has_new_head = head is None or len(head) != num_classes
     # A file in the authors' layout may be of anybody who trained with their code.
-    model.is_official = pretrained is True
+    mark_official(model, pretrained is True)
     return model
 
 
@@ -102,13 +108,24 @@ def _without_training(shipped: Config, num_classes: int, backbone_overrides: dic
 
 
 def _backbone_config(shipped: dict, overrides: dict) -> dict:
+    check_overrides(shipped, overrides)
     cls = MODELS.get(shipped['type'])
+    kept = {key: value for key, value in shipped.items() if key not in cls.start_settings}
+    return {**kept, **overrides}
+
+
+def check_class_count(num_classes: int | None) -> None:
+    if num_classes is not None and not (isinstance(num_classes, int) and num_classes > 0):
+        raise ValueError(f'num_classes must be a positive integer or None, got {num_classes!r}')
+
+
+def check_overrides(backbone: dict, overrides: dict) -> None:
+    """Refuses arguments that a backbone does not take."""
+    cls = MODELS.get(backbone['type'])
     allowed = [key for key in inspect.signature(cls.__init__).parameters if key != 'self']
     unknown = sorted(set(overrides) - set(allowed))
     if unknown:
         raise ValueError(f'{cls.__name__} takes the arguments {allowed}, got {unknown}')
-    kept = {key: value for key, value in shipped.items() if key not in cls.start_settings}
-    return {**kept, **overrides}
 
 
 def _fit_channels(model: dict) -> None:

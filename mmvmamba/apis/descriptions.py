@@ -7,6 +7,7 @@ program, and may come from anywhere: only types that are registered are built of
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ CONFIG_NAME = 'config.json'
 MODEL_TYPE = 'mmvmamba'
 OUR_CLASS = 'VisionMambaForImageClassification'
 SCOPES = dict(classification='mmpretrain', detection='mmdet', segmentation='mmseg')
+TASK_MODULES = dict(
+    classification='mmvmamba.models.classifiers',
+    detection='mmvmamba.models.detectors',
+    segmentation='mmvmamba.models.segmentors',
+)
 _LONGEST_CONFIG = 16 << 20
 
 
@@ -108,11 +114,12 @@ class ModelDescription:
         }
 
     def with_classes(self, count: int) -> 'ModelDescription':
-        """The same classifier with another number of classes, whose names are not known then."""
+        """The same classifier with another number of classes; names of as many are kept."""
         if self.model['head']['num_classes'] == count:
             return self
         head = dict(self.model['head'], num_classes=count)
-        return replace(self, model=dict(self.model, head=head), classes=None)
+        classes = self.classes if self.classes and len(self.classes) == count else None
+        return replace(self, model=dict(self.model, head=head), classes=classes)
 
 
 def preprocessing_entries(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -182,10 +189,21 @@ def _of_ours(entries: Mapping[str, Any], source: str) -> ModelDescription:
         name=entries.get('model_name'),
         data_preprocessor=entries.get('data_preprocessor') if is_classifier else None,
         preprocessing=_preprocessing(entries, entries['image_size']) if is_classifier else None,
-        pipeline=entries.get('pipeline') or (),
+        pipeline=_with_tuples(entries.get('pipeline') or []),
         classes=[id2label[key] for key in sorted(id2label, key=int)] or None,
         palette=entries.get('palette'),
     )
+
+
+def _with_tuples(part: Any) -> Any:
+    """Sizes as mmcv takes them: JSON has lists alone."""
+    if isinstance(part, dict):
+        return {key: _with_tuples(value) for key, value in part.items()}
+    if not isinstance(part, list):
+        return part
+    if part and all(isinstance(item, int | float) for item in part):
+        return tuple(part)
+    return [_with_tuples(item) for item in part]
 
 
 def _of_family(entries: Mapping[str, Any], family: Family) -> ModelDescription:
@@ -237,8 +255,12 @@ def _preprocessing(entries: Mapping[str, Any], img_size: int) -> Preprocessing:
 def _check(entries: Mapping[str, Any], source: str) -> None:
     if entries['task'] not in SCOPES:
         raise ValueError(f'task must be one of {list(SCOPES)}, got {entries["task"]!r}')
+    if entries['task'] == 'classification' and 'num_classes' not in entries['model']['head']:
+        raise ValueError('its head has no num_classes')
     backbone = entries['model']['backbone']['type']
     if not str(backbone).startswith('mmvmamba.'):
         raise ValueError(f'the backbone must be one of mmvmamba, got {backbone!r}')
+    # As configs of the task do; what it registers wants the task's toolbox.
+    import_module(TASK_MODULES[entries['task']])
     parts = [entries['model'], entries.get('data_preprocessor'), entries.get('pipeline')]
     refuse_unknown_types(parts, SCOPES[entries['task']], source)

@@ -5,19 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mmvmamba.checkpoint import CheckpointError, load_converted, load_model
 from mmvmamba.checkpoint.sources import fetch_from_hub
 
-from .classifiers import build_classifier, build_named_model
+from .classifiers import (
+    build_classifier,
+    build_named_model,
+    check_class_count,
+    check_overrides,
+    class_names,
+)
 from .descriptions import CONFIG_NAME, ModelDescription, read_config_json
 from .identify import identify_model
 from .model_table import MODEL_TABLE
-from .task_models import TASK_WEIGHTS, build_from_config
+from .provenance import mark_official
+from .task_models import TASK_WEIGHTS, attach_config, build_from_config, task_configs
 
 __all__ = ['build_described', 'find_folder', 'load_pretrained']
 
 HUB = 'https://huggingface.co'
-_REPOSITORY = re.compile(r'(?:hf://)?([\w.-]+/[\w.-]+)(?:/(.+))?')
+# No name begins with a dot, as paths do.
+_REPOSITORY = re.compile(r'(?:hf://)?(\w[\w.-]*/\w[\w.-]*)(?:/(.+))?')
 _WEIGHTS = ('.pth', '.pth.tar', '.bin', '.safetensors')
 
 
@@ -37,19 +47,20 @@ def load_pretrained(
         backbone_overrides: Arguments of the backbone.
         hub_options: Those of ``fetch_from_hub``.
     """
+    check_class_count(num_classes)
     path, repo = find_folder(source, filename, hub_options)
     if path.is_dir() and (path / CONFIG_NAME).is_file():
         description = read_config_json(path / CONFIG_NAME)
         name = _name_in_repository(repo)
         description = replace(description, name=name) if name else description
         model: Any = _load_described(description, path, num_classes, backbone_overrides)
-        model.is_official = name is not None
+        mark_official(model, name is not None)
         return model
     if path.is_dir():
         path = _only_file(path)
     name = _name_of_file(path)
     model = build_named_model(name, path, num_classes, None, backbone_overrides or {})
-    model.is_official = repo is not None and name in _files_of(repo).values()
+    mark_official(model, repo is not None and name in _files_of(repo).values())
     return model
 
 
@@ -62,6 +73,8 @@ def find_folder(
         FileNotFoundError: There is no such thing.
         ValueError: It is not said which of several files is meant.
     """
+    if not source:
+        raise ValueError(f'name a folder, a file or a repository, got {source!r}')
     path = Path(source).expanduser()
     if path.exists():
         path = path / filename if filename else path
@@ -72,16 +85,33 @@ def find_folder(
     if match is None:
         raise FileNotFoundError(
             f'there is no folder {source}, and it names no repository of the Hugging Face hub, as '
-            'owner/name or hf://owner/name[/file] does'
+            f'owner/name or hf://owner/name[/file] does{_hint_of_name(str(source))}'
         )
     repo, inner = match.groups()
     filename = filename or inner
     if filename is None:
-        folder = fetch_from_hub(repo, **(hub_options or {}))
+        folder = _fetch(str(source), repo, None, hub_options)
         if (folder / CONFIG_NAME).is_file() and any(folder.glob('*.safetensors')):
             return folder, repo
         filename = _only_official_file(repo)
-    return fetch_from_hub(repo, filename, **(hub_options or {})), repo
+    return _fetch(str(source), repo, filename, hub_options), repo
+
+
+def _fetch(
+    source: str, repo: str, filename: str | None, hub_options: dict[str, Any] | None
+) -> Path:
+    try:
+        return fetch_from_hub(repo, filename, **(hub_options or {}))
+    except FileNotFoundError as error:
+        if source.startswith('hf://'):
+            raise
+        raise FileNotFoundError(f'there is no folder {source}, and {error}') from error
+
+
+def _hint_of_name(source: str) -> str:
+    if source not in MODEL_TABLE and source not in task_configs():
+        return ''
+    return f'; the model of this name is mmvmamba.get_model({source!r}, pretrained=...)'
 
 
 def _official_files() -> dict[str, str]:
@@ -156,12 +186,33 @@ def _load_described(
     head = weights.state_dict.get('head.fc.weight')
     if description.task == 'classification':
         count = len(head) if num_classes is None and head is not None else num_classes
+        _check_names(description, head, folder)
         description = description if count is None else description.with_classes(count)
     elif num_classes is not None:
         raise ValueError(f'num_classes is for classifiers, {folder} has a {description.task} model')
-    model = build_described(description, backbone_overrides)
+    check_overrides(description.model['backbone'], backbone_overrides or {})
+    try:
+        model = build_described(description, backbone_overrides)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f'it has no {error}' if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f'{folder / CONFIG_NAME} does not describe a model: {what}'
+        ) from error
     load_model(model, weights, new_head=description.task == 'classification')
+    model.has_new_head = head is not None and len(head) != len(model.head.fc.weight)
     return model
+
+
+def _check_names(description: ModelDescription, head: Tensor | None, folder: Path) -> None:
+    names = description.classes
+    # Where a file has no names, ImageNet's are taken.
+    if head is None or not names or names == class_names(len(names)):
+        return
+    if len(names) != len(head):
+        raise CheckpointError(
+            f'{folder / CONFIG_NAME} names {len(names)} classes and the weights beside it have '
+            f'{len(head)}: one of the two files is of another model'
+        )
 
 
 def build_described(description: ModelDescription, backbone_overrides: dict | None = None) -> Any:
@@ -177,5 +228,6 @@ def build_described(description: ModelDescription, backbone_overrides: dict | No
         model._config, model._metainfo = config, None
         model._dataset_meta = description.dataset_meta
     else:
-        model.cfg, model.dataset_meta = config, description.dataset_meta
+        attach_config(model, config)
+        model.dataset_meta = description.dataset_meta
     return model

@@ -25,8 +25,12 @@ The architecture is [{paper}]({url}).
 
 ## Use
 
+```bash
+pip install "mmvmamba[openmmlab,hf]"
+```
+
 ```python
-import mmvmamba
+{imports}
 
 model = mmvmamba.PretrainedModel.from_pretrained({repo!r})
 {use}
@@ -46,7 +50,7 @@ model = mmvmamba.PretrainedModel.from_pretrained({repo!r})
 """
 
 _TRANSFORMERS = """
-With transformers 5, once mmvmamba has been imported, and without remote code:
+With transformers (`pip install "mmvmamba[openmmlab,transformers]"`), without remote code:
 
 ```python
 import mmvmamba
@@ -54,18 +58,19 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 processor = AutoImageProcessor.from_pretrained({repo!r})
 model = AutoModelForImageClassification.from_pretrained({repo!r})
-logits = model(**processor(image))['logits']
+logits = model(**processor('image.jpg'))['logits']
 ```
 """
 
+_IMPORTS = dict(
+    classification='import mmvmamba',
+    detection='import mmvmamba\nfrom mmdet.apis import inference_detector',
+    segmentation='import mmvmamba\nfrom mmseg.apis import inference_model',
+)
 _USES = dict(
-    classification="mmvmamba.classify(model, 'image.jpg', topk=5)",
-    detection="""from mmdet.apis import inference_detector
-
-inference_detector(model, 'image.jpg').pred_instances""",
-    segmentation="""from mmseg.apis import inference_model
-
-inference_model(model, 'image.jpg').pred_sem_seg""",
+    classification="print(mmvmamba.classify(model, 'image.jpg', topk=5))",
+    detection="print(inference_detector(model, 'image.jpg').pred_instances)",
+    segmentation="print(inference_model(model, 'image.jpg').pred_sem_seg)",
 )
 
 
@@ -110,6 +115,7 @@ def card_text(
         paper=collection['Paper']['Title'],
         url=collection['Paper']['URL'],
         repo=repo,
+        imports=_IMPORTS[description.task],
         use=_USES[description.task],
         transformers=_TRANSFORMERS.format(repo=repo) if is_classifier else '',
         origin=_origin(collection, is_official),

@@ -14,6 +14,7 @@ from mmvmamba.files import put_in_place
 from .descriptions import CONFIG_NAME, ModelDescription, preprocessing_entries
 from .hub_folders import load_pretrained
 from .model_card import card_metadata, card_text
+from .provenance import has_official_weights
 from .task_models import dataset_meta, task_of_config
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ class PretrainedModel(ModelHubMixin):
     """What every model of ``get_model`` can do besides what its toolbox has it do.
 
     ``save_pretrained(folder)`` writes ``config.json``, ``model.safetensors`` and a ``README.md``;
-    ``push_to_hub('owner/name')`` uploads them; ``from_pretrained`` reads them. The first two are
-    those of ``huggingface_hub.ModelHubMixin``.
+    ``push_to_hub('owner/name')`` uploads them; ``from_pretrained`` reads them. The first two take
+    what those of ``huggingface_hub.ModelHubMixin`` take.
     """
 
     model_name: str | None
-    is_official: bool
+    _card_repo: str | None = None
     _toolbox_class: type
 
     @classmethod
@@ -99,6 +100,19 @@ class PretrainedModel(ModelHubMixin):
         model = load_pretrained(source, filename, num_classes, backbone_overrides, hub_options)
         return as_pretrained(model).to(device).eval()
 
+    def push_to_hub(self: Any, repo_id: str, **kwargs: Any) -> str:
+        """Uploads what ``save_pretrained`` writes.
+
+        Args:
+            repo_id: ``owner/name``, made if need be; the example on the card names it.
+            **kwargs: As in ``huggingface_hub.ModelHubMixin``.
+        """
+        self._card_repo = repo_id
+        try:
+            return super().push_to_hub(repo_id, **kwargs)
+        finally:
+            self._card_repo = None
+
     def _save_pretrained(self: Any, save_directory: Path) -> None:
         # The file that makes a folder readable comes last.
         _write_weights(self, save_directory / WEIGHTS_NAME)
@@ -119,14 +133,15 @@ class PretrainedModel(ModelHubMixin):
         Args:
             license: Licence of the weights, as the hub names it; None for that of the authors'
                 weights.
-            repo_id: The repository, for the example.
+            repo_id: The repository, for the example; None for that of ``push_to_hub``.
         """
         from huggingface_hub import ModelCard, ModelCardData
 
         description = describe(self)
         params = sum(parameter.numel() for parameter in self.parameters())
         data = ModelCardData(**card_metadata(description, license))
-        text = card_text(description, params, self.is_official, repo_id)
+        repo = repo_id or self._card_repo
+        text = card_text(description, params, has_official_weights(self), repo)
         return ModelCard(f'---\n{data.to_yaml()}\n---\n\n{text}\n')
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
@@ -140,7 +155,6 @@ def as_pretrained(model: Any) -> Any:
         toolbox_class: Any = type(model)
         model.__class__ = _pretrained_class(toolbox_class)
     model.model_name = getattr(model, 'model_name', None)
-    model.is_official = getattr(model, 'is_official', False)
     return model
 
 

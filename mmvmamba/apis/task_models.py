@@ -6,16 +6,18 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from torch import nn
 
 from mmvmamba.checkpoint import load_model
 
 from .metafiles import TASKS, read_metafile, task_configs
+from .provenance import mark_official
 
 __all__ = [
     'TASKS',
     'TASK_WEIGHTS',
+    'attach_config',
     'build_from_config',
     'build_task_model',
     'dataset_meta',
@@ -52,8 +54,9 @@ def build_task_model(
     model: Any = build_from_config(config)
     if pretrained:
         load_model(model, TASK_WEIGHTS[name] if pretrained is True else pretrained, entry)
-    model.cfg, model.model_name = config, name
-    model.is_official = pretrained is True
+    attach_config(model, config)
+    model.model_name = name
+    mark_official(model, pretrained is True)
     return model
 
 
@@ -63,6 +66,24 @@ def build_from_config(config: Config) -> nn.Module:
     config.model.backbone.pop('init_cfg', None)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         return revert_sync_batchnorm(MODELS.build(config.model))
+
+
+def attach_config(model: Any, config: Config) -> None:
+    """Gives a model its config where mmdet's and mmseg's functions for inference look for it.
+
+    They build the test pipeline in no scope, of ``test_dataloader`` the one and of
+    ``test_pipeline``, without annotations, the other.
+    """
+    dataset = config.test_dataloader.dataset
+    toolbox = TRANSFORMS.children[config.default_scope]
+    toolbox.import_from_location()
+    for step in dataset.pipeline:
+        if step['type'] in toolbox.module_dict:
+            step['type'] = f'{config.default_scope}.{step["type"]}'
+    config.test_pipeline = [
+        step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')
+    ]
+    model.cfg = config
 
 
 def dataset_meta(cfg: Config) -> dict:

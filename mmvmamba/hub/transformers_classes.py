@@ -1,5 +1,6 @@
 """Registers our classes with transformers' Auto classes, once somebody imports those."""
 
+import inspect
 import types
 from typing import Any
 
@@ -8,7 +9,8 @@ from mmvmamba.compat.late_import import when_imported
 __all__ = ['follow_transformers']
 
 AUTO_CLASSES = 'transformers.models.auto.modeling_auto'
-OLDEST = 5
+# Older ones prefer a folder's remote code to registered classes, where one trusts it.
+OLDEST = (5, 5)
 
 
 def follow_transformers() -> None:
@@ -19,7 +21,7 @@ def follow_transformers() -> None:
 def _register(module: types.ModuleType) -> None:
     import transformers
 
-    if int(transformers.__version__.split('.')[0]) < OLDEST:
+    if tuple(map(int, transformers.__version__.split('.')[:2])) < OLDEST:
         return
     from mmvmamba.checkpoint import FAMILIES
 
@@ -36,6 +38,12 @@ def _register(module: types.ModuleType) -> None:
             (module.AutoBackbone, models.VisionMambaBackbone),
         ):
             auto.register(config_class, model, exist_ok=True)
-        transformers.AutoImageProcessor.register(
-            config_class, slow_image_processor_class=VisionMambaImageProcessor, exist_ok=True
-        )
+        processors = _processors(transformers.AutoImageProcessor, VisionMambaImageProcessor)
+        transformers.AutoImageProcessor.register(config_class, **processors, exist_ok=True)
+
+
+def _processors(auto: Any, processor: type) -> dict[str, Any]:
+    if 'image_processor_classes' not in inspect.signature(auto.register).parameters:
+        return dict(slow_image_processor_class=processor)
+    # Newer ones ask for torchvision's and say that it is missing; the same one serves for both.
+    return dict(image_processor_classes=dict(pil=processor, torchvision=processor))

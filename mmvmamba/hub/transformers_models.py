@@ -82,6 +82,21 @@ class VisionMambaConfig(BackboneConfigMixin, PreTrainedConfig):
     def _entries(self) -> dict[str, Any]:
         return {**self.__dict__, 'model_type': self.model_type}
 
+    def to_dict(self) -> dict[str, Any]:
+        """The entries of ``config.json``, with the classes that the model has now."""
+        return self._with_classes(super().to_dict())
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is saved of them."""
+        return self._with_classes(super().to_diff_dict())
+
+    def _with_classes(self, entries: dict[str, Any]) -> dict[str, Any]:
+        # transformers leaves out two classes without names, which it takes for the default.
+        entries |= {key: getattr(self, key) for key in ('id2label', 'label2id')}
+        if 'model' in entries:
+            entries['model']['head']['num_classes'] = self.num_labels
+        return entries
+
     def description(self) -> ModelDescription:
         """The model, with as many classes as the config has labels."""
         return describe_entries(self._entries(), CONFIG_NAME).with_classes(self.num_labels)

@@ -3,10 +3,13 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 import mmvmamba
 from mmvmamba.apis import MODEL_TABLE, Preprocessing, model_config
@@ -14,6 +17,7 @@ from mmvmamba.apis.descriptions import ModelDescription, describe_entries
 from mmvmamba.apis.hub_folders import build_described
 from mmvmamba.apis.model_card import card_metadata, card_text
 from mmvmamba.apis.pretrained import describe
+from mmvmamba.apis.provenance import has_official_weights, mark_official
 from mmvmamba.apis.task_models import task_configs
 from mmvmamba.checkpoint import CheckpointError
 from tests.checkpoint.test_sources import hub  # noqa: F401  a fixture
@@ -109,7 +113,7 @@ def test_official_folder_with_its_config_is_read(tmp_path, hub):  # noqa: F811
         case.check('logits', model(case.input().float()))
         assert model.preprocessing == Preprocessing(80, 1.0, 'center')
         assert model._dataset_meta['classes'][3] == 'class 3'
-        assert not model.is_official
+        assert not has_official_weights(model)
 
 
 @torch.no_grad()
@@ -176,6 +180,7 @@ def test_folder_with_one_unknown_file_is_recognised_by_its_keys(tmp_path):
         (dict(model=None), 'does not describe a model'),
         (dict(crop_mode='border'), "crop_mode must be 'center' or 'squash', got 'border'"),
         (dict(mean=[0.5, 0.5, 0.5]), 'images are prepared with mean'),
+        (dict(id2label={'0': 'cat'}), r'names 1 classes and the weights beside it have 7'),
     ],
 )
 def test_config_that_describes_no_model_is_refused(change, message, folder):
@@ -221,6 +226,48 @@ def test_backbone_of_another_project_is_refused(folder):
         from_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    ('part', 'change', 'message'),
+    [
+        ('backbone', dict(arch='femtoo'), "config.json does not .* got 'femtoo'; did you mean"),
+        ('backbone', dict(foo=1), "config.json does not describe a model: .*argument 'foo'"),
+        ('head', dict(type='LinearClsHead', foo=1), "config.json does not .* argument 'foo'"),
+    ],
+)
+def test_part_that_cannot_be_built_is_named_with_its_file(part, change, message, folder):
+    entries = json.loads((folder / 'config.json').read_text())
+    entries['model'][part] |= change
+    (folder / 'config.json').write_text(json.dumps(entries))
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(folder)
+    del entries['model']['head']
+    (folder / 'config.json').write_text(json.dumps(entries))
+    with pytest.raises(CheckpointError, match="it has no 'head'"):
+        from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ('source', 'kwargs', 'message'),
+    [
+        ('', {}, "name a folder, a file or a repository, got ''"),
+        (None, {}, 'name a folder, a file or a repository, got None'),
+        ('./flowers', {}, r'there is no folder \./flowers, and it names no repository'),
+        ('owner/absent', {}, 'no folder owner/absent, and hf://owner/absent is neither in the'),
+        ('vim_tiny', {}, r"this name is mmvmamba\.get_model\('vim_tiny', pretrained=\.\.\.\)"),
+        ('', dict(num_classes='3'), "num_classes must be a positive integer or None, got '3'"),
+        ('', dict(num_classes=0), 'num_classes must be a positive integer or None, got 0'),
+    ],
+)
+def test_bad_source_or_argument_is_named(source, kwargs, message, hub):  # noqa: F811
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        from_pretrained(source, **kwargs)
+
+
+def test_argument_that_the_backbone_does_not_take_is_named(folder):
+    with pytest.raises(ValueError, match=r"MambaOut takes the arguments .* got \['drop_path'\]"):
+        from_pretrained(folder, drop_path=0.1)
+
+
 def test_what_is_not_there_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match='names no repository of the Hugging Face hub'):
         from_pretrained(tmp_path / 'absent')
@@ -232,8 +279,8 @@ def test_card_says_what_was_published_and_by_whom(tmp_path):
     case = golden('mambaout', 'timm_test_mambaout_64x64')
     path = write_official(tmp_path / 'weights', 'mambaout', state_of(case))
     model = mmvmamba.get_model('mambaout_test', pretrained=path)
-    assert not model.is_official
-    model.is_official = True
+    assert not has_official_weights(model)
+    mark_official(model, True)
     card = model.generate_model_card(repo_id='me/mine')
     assert card.data.license == 'apache-2.0'
     assert card.data.pipeline_tag == 'image-classification'
@@ -254,6 +301,54 @@ def test_card_of_other_weights_claims_nothing(name):
     assert f'| Top 1 Accuracy | {MODEL_TABLE[name].top1} |' in text
     expected = 'cc-by-nc-sa-4.0' if name == 'mambavision_t' else 'apache-2.0'
     assert card_metadata(description)['license'] == expected
+
+
+def test_card_calls_weights_official_until_they_change(tmp_path, monkeypatch):
+    case = golden('mambaout', 'timm_test_mambaout_64x64')
+    path = write_official(tmp_path / 'weights', 'mambaout', state_of(case))
+    monkeypatch.setattr('mmvmamba.apis.classifiers.weights_of', lambda _: path)
+    model = mmvmamba.get_model('mambaout_test', pretrained=True)
+    model.to(torch.device('cpu')).train().eval()
+    assert "These are the authors' weights" in model.generate_model_card().text
+    new_head = mmvmamba.get_model('mambaout_test', pretrained=True, num_classes=4)
+    assert "These are not the authors' weights" in new_head.generate_model_card().text
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.001)
+    assert "These are not the authors' weights" in model.generate_model_card().text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name', ['mambaout_test', 'mambaout_femto_maskrcnn_1x', 'mambaout_femto_segformer_160k']
+)
+def test_example_of_the_card_runs_in_a_process_of_its_own(name, tmp_path):
+    folder = tmp_path / 'saved'
+    mmvmamba.get_model(name).save_pretrained(folder)
+    Image.new('RGB', (96, 64), 'green').save(tmp_path / 'image.jpg')
+    code = (folder / 'README.md').read_text().split('```python')[1].split('```')[0]
+    code = code.replace('owner/name', str(folder))
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert any(word in result.stdout for word in ('score', 'PixelData')), result.stdout
+
+
+def test_inference_of_the_toolboxes_takes_models_of_any_task(tmp_path):
+    """In no scope, and after a model of another task."""
+    from mmdet.utils import get_test_pipeline_cfg
+    from mmengine.dataset import Compose
+
+    Image.new('RGB', (96, 64), 'green').save(tmp_path / 'image.jpg')
+    for name, toolbox in (('l1_maskrcnn_1x', 'Det'), ('l1_upernet', 'Seg')):
+        with torch.device('meta'):
+            model = mmvmamba.get_model(name, device='meta')
+            entries = json.loads(json.dumps(describe(model).entries()))
+            again = build_described(describe_entries(entries, 'config.json'))
+        for cfg in (model.cfg, again.cfg):
+            steps = get_test_pipeline_cfg(cfg) if toolbox == 'Det' else cfg.test_pipeline
+            sample = Compose(steps)(dict(img_path=tmp_path / 'image.jpg', img_id=0))
+            assert type(sample['data_samples']).__name__ == f'{toolbox}DataSample'
 
 
 def test_every_family_has_a_card():

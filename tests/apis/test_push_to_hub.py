@@ -34,8 +34,8 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
         if path == '/api/validate-yaml':
             self.answer({})
         elif path == '/api/repos/create':
-            self.answer(dict(url=f'{self.address()}/owner/name'))
-        elif path == '/api/models/owner/name/preupload/main':
+            self.answer(dict(url=f'{self.address()}/me/flowers'))
+        elif path == '/api/models/me/flowers/preupload/main':
             names = [file['path'] for file in json.loads(body)['files']]
             modes = ['lfs' if name.endswith('.safetensors') else 'regular' for name in names]
             files = [
@@ -43,14 +43,14 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
                 for name, mode in zip(names, modes, strict=True)
             ]
             self.answer(dict(files=files))
-        elif path == '/owner/name.git/info/lfs/objects/batch':
+        elif path == '/me/flowers.git/info/lfs/objects/batch':
             objects = json.loads(body)['objects']
             for item in objects:
                 item['actions'] = dict(upload=dict(href=f'{self.address()}/put/{item["oid"]}'))
             self.answer(dict(transfer='basic', objects=objects))
-        elif path == '/api/models/owner/name/commit/main':
+        elif path == '/api/models/me/flowers/commit/main':
             self.hub['commit'] += [json.loads(line) for line in body.splitlines()]
-            self.answer(dict(commitUrl=f'{self.address()}/owner/name/commit/1', commitOid='1' * 40))
+            self.answer(dict(commitUrl=f'{self.address()}/me/flowers/commit/1', commitOid='1' * 40))
         else:
             self.send_error(404)
 
@@ -91,8 +91,8 @@ def fake_hub(monkeypatch):
 @torch.no_grad()
 def test_a_pushed_model_is_what_is_saved(fake_hub, tmp_path):
     model = mmvmamba.get_model('mambaout_test', num_classes=7)
-    url = model.push_to_hub('owner/name', commit_message='First', token='hf_token')
-    assert str(url).endswith('/owner/name/commit/1')
+    url = model.push_to_hub('me/flowers', commit_message='First', token='hf_token')
+    assert str(url).endswith('/me/flowers/commit/1')
     header, *files = fake_hub['commit']
     assert header['value']['summary'] == 'First'
     pushed = tmp_path / 'pushed'
@@ -104,7 +104,7 @@ def test_a_pushed_model_is_what_is_saved(fake_hub, tmp_path):
         else:
             content = base64.b64decode(value['content'])
         (pushed / value['path']).write_bytes(content)
-    model.save_pretrained(tmp_path / 'saved', repo_id='owner/name')
+    model.save_pretrained(tmp_path / 'saved')
     names = {path.name for path in (tmp_path / 'saved').iterdir()}
     assert {path.name for path in pushed.iterdir()} == names
     for name in names - {'README.md'}:
@@ -113,12 +113,12 @@ def test_a_pushed_model_is_what_is_saved(fake_hub, tmp_path):
     assert torch.equal(again(IMAGES), model(IMAGES))
     card = (pushed / 'README.md').read_text()
     assert 'license:' in card
-    assert 'from_pretrained' in card
+    assert "PretrainedModel.from_pretrained('me/flowers')" in card
 
 
 def test_a_hub_that_refuses_is_an_error(fake_hub, monkeypatch):
     errors = pytest.importorskip('huggingface_hub.errors')
     monkeypatch.setattr(FakeHub, 'do_POST', lambda self: self.send_error(403, 'not yours'))
     with pytest.raises(errors.HfHubHTTPError, match='403'):
-        mmvmamba.get_model('mambaout_test').push_to_hub('owner/name', token='hf_token')
+        mmvmamba.get_model('mambaout_test').push_to_hub('me/flowers', token='hf_token')
     assert not fake_hub['uploads']

@@ -12,7 +12,7 @@ from tests.official_files import golden, state_of, write_hub_folder
 
 transformers = pytest.importorskip(
     'transformers',
-    minversion='5.0',
+    minversion='5.5',
     reason='tests/compat/test_multimodal.py installs it for these tests, in the slow set',
 )
 pytestmark = pytest.mark.filterwarnings('ignore::FutureWarning', 'ignore::DeprecationWarning')
@@ -101,6 +101,8 @@ def test_folder_of_ours_gives_our_outputs(classifier, ours):
 def test_backbone_gives_the_maps_that_are_asked_for(classifier, ours, monkeypatch):
     # transformers asks whether there is such a repository, even of a folder.
     monkeypatch.setattr('huggingface_hub.HfApi.repo_exists', lambda *_, **__: True)
+    auto = 'transformers.models.auto.auto_factory.repo_exists'
+    monkeypatch.setattr(auto, lambda *_, **__: True, raising=False)
     backbone = load('AutoBackbone', ours, out_indices=(1, 3))
     maps = backbone(IMAGES).feature_maps
     _, expected = classifier.backbone.feature_maps(IMAGES, (1, 3))
@@ -122,6 +124,24 @@ def test_fine_tuning_starts_the_head_anew(classifier, ours):
         assert torch.equal(value, own[key]), key
     with pytest.raises(ValueError, match='does not fit ImageClassifier'):
         load('AutoModelForImageClassification', ours, num_labels=3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'labels',
+    [dict(num_labels=2), dict(id2label={0: 'cat', 1: 'dog'}, label2id={'cat': 0, 'dog': 1})],
+    ids=['two', 'named'],
+)
+def test_fine_tuned_model_is_read_again_with_its_classes(labels, ours, official, tmp_path):
+    for number, source in enumerate((ours, official)):
+        auto, folder = 'AutoModelForImageClassification', tmp_path / str(number)
+        model = load(auto, source, ignore_mismatched_sizes=True, **labels)
+        model.save_pretrained(folder)
+        again = load(auto, folder)
+        assert again.config.id2label == labels.get('id2label', {0: 'LABEL_0', 1: 'LABEL_1'})
+        torch.testing.assert_close(again(IMAGES).logits, model(IMAGES).logits)
+        plain = mmvmamba.PretrainedModel.from_pretrained(folder)
+        assert plain._dataset_meta['classes'] == list(again.config.id2label.values())
 
 
 def test_new_model_of_a_config_is_initialised(ours):
