@@ -20,5 +20,5 @@ def test_old_transformers_is_left_alone(version, monkeypatch):
 @pytest.mark.parametrize('version', ['5.5.0', '5.24.0', '6.0.0.dev0'])
 def test_newer_transformers_is_asked_for_its_classes(version, monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', types.SimpleNamespace(__version__=version))
-    with pytest.raises((ImportError, AttributeError), match='PreTrainedConfig|AutoConfig'):
+    with pytest.raises((ImportError, AttributeError), match=r'PreTrainedConfig|AutoConfig'):
         transformers_classes._register(types.ModuleType('auto'))
