@@ -8,9 +8,11 @@ from .metafiles import (
     CLASSIFIERS,
     TASKS,
     config_root,
+    plain_name,
     read_collections,
     read_metafile,
     task_configs,
+    without_recipe,
 )
 
 __all__ = ['CatalogueEntry', 'catalogue', 'find_entry']
@@ -66,15 +68,10 @@ def catalogue(pattern: str | None = None, task: str | None = None) -> list[Catal
 
 def find_entry(name: str) -> CatalogueEntry | None:
     """The entry of a model by its name or an alias, whatever its case; None if there is none."""
-    plain = _plain(name)
-    for entry in catalogue():
-        if plain in map(_plain, (entry.name, *entry.aliases)):
-            return entry
-    return None
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace('-', '_')
+    names = {
+        plain_name(alias): entry for entry in catalogue() for alias in (entry.name, *entry.aliases)
+    }
+    return names.get(plain_name(name)) or names.get(without_recipe(plain_name(name)))
 
 
 def _entries(task: str) -> list[CatalogueEntry]:

@@ -1,11 +1,20 @@
 """The metafiles beside the configs: what was published of each model, its weights and licences."""
 
+import re
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-__all__ = ['TASKS', 'config_root', 'read_collections', 'read_metafile', 'task_configs']
+__all__ = [
+    'TASKS',
+    'config_root',
+    'plain_name',
+    'read_collections',
+    'read_metafile',
+    'task_configs',
+    'without_recipe',
+]
 
 # The metafile of this folder has the collections of all.
 CLASSIFIERS = 'cls'
@@ -40,6 +49,16 @@ def task_configs(task: str | None = None) -> dict[str, Path]:
     files = (file for folder in folders for file in (config_root() / folder).glob('*.py'))
     # The examples of fine-tuning are no models of their own.
     return {file.stem: file for file in sorted(files) if not file.stem.endswith('_example')}
+
+
+def plain_name(name: str) -> str:
+    """A model's name as it is compared: case, hyphens and underscores make no difference."""
+    return name.lower().replace('-', '_')
+
+
+def without_recipe(name: str) -> str:
+    """A name of timm without the training recipe behind its dot, ``.sw_e450_in1k`` say."""
+    return re.sub(r'\.\w*in\d+k$', '', name)
 
 
 @cache

@@ -11,7 +11,14 @@ from mmengine.config import Config
 
 from mmvmamba.checkpoint import FAMILIES
 
-from .metafiles import CLASSIFIERS, config_root, read_collections, read_metafile
+from .metafiles import (
+    CLASSIFIERS,
+    config_root,
+    plain_name,
+    read_collections,
+    read_metafile,
+    without_recipe,
+)
 from .preprocess import Preprocessing
 
 __all__ = ['MODEL_TABLE', 'ModelInfo', 'find_model']
@@ -81,17 +88,12 @@ def find_model(name: str) -> ModelInfo:
         ValueError: There is no such model; the message has the nearest names.
     """
     names = {
-        _plain(alias): row for row in MODEL_TABLE.values() for alias in (row.name, *row.aliases)
+        plain_name(alias): row for row in MODEL_TABLE.values() for alias in (row.name, *row.aliases)
     }
-    # timm writes the training recipe after a dot.
-    row = names.get(_plain(name)) or names.get(_plain(name).split('.')[0])
+    row = names.get(plain_name(name)) or names.get(without_recipe(plain_name(name)))
     if row is not None:
         return row
-    near = difflib.get_close_matches(_plain(name), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(plain_name(name), names, n=3, cutoff=0.5)
     near = list(dict.fromkeys(names[alias].name for alias in near))
     hint = f' Did you mean {" or ".join(map(repr, near))}?' if near else ''
     raise ValueError(f'there is no model {name!r}; mmvmamba.list_models() names all.{hint}')
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace('-', '_')

@@ -12,6 +12,7 @@ import torch
 import mmvmamba
 from mmvmamba import create_model, get_feature_extractor, get_model, list_models
 from mmvmamba.apis import MODEL_TABLE, FeatureExtractor, classifiers, find_model
+from mmvmamba.apis.catalogue import find_entry
 from mmvmamba.checkpoint import CheckpointError
 from tests.official_files import golden, model_of, state_of, write_official
 
@@ -79,6 +80,7 @@ def test_list_models_selects():
 def test_official_names_are_known(official, ours):
     assert find_model(official).name == ours
     assert find_model(official.upper()).name == ours
+    assert find_entry(official).name == ours
 
 
 @pytest.mark.parametrize(('name', 'address'), ADDRESSES.items())
@@ -97,6 +99,7 @@ def test_official_weights_are_at_their_address(name, address, monkeypatch):
         ('vim_tinny', "'vim_tiny'"),
         ('mambavision_t1', "'mambavision_t'"),
         ('mambaout', "'mambaout_"),
+        ('mambaout_femto.pth', "'mambaout_femto'"),
         ('resnet50', 'list_models'),
     ],
 )
