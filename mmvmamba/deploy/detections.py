@@ -59,7 +59,7 @@ class WholeDetector(Network):
         raise NotImplementedError
 
     def _candidates(self, given: Any, shape: Sequence[int]) -> list[tuple[Tensor, ...]]:
-        """The best boxes, scores, labels and levels of each image, from the dense head."""
+        """The best boxes, scores, logits, labels and levels of each image, from the dense head."""
         maps = [given[name] for name in self.heads.names]
         levels = len(maps) // 2
         head = self.heads.head
@@ -90,8 +90,8 @@ class OneStageDetector(WholeDetector):
     ) -> None:
         settings = self.heads.head.test_cfg
         rows = [
-            _choose(boxes, scores, labels, settings, settings.max_per_img, shape)
-            for boxes, scores, labels, _ in self._candidates(given, shape)
+            _choose(boxes, scores, logits, labels, settings, settings.max_per_img, shape)
+            for boxes, scores, logits, labels, _ in self._candidates(given, shape)
         ]
         made.update(zip(self.decisions, _stack(rows), strict=True))
 
@@ -117,8 +117,8 @@ class TwoStageDetector(WholeDetector):
     ) -> None:
         settings = self.model.rpn_head.test_cfg
         proposals = [
-            _choose(boxes, scores, levels, settings, settings.max_per_img, shape)[0]
-            for boxes, scores, _, levels in self._candidates(given, shape)
+            _choose(boxes, scores, logits, levels, settings, settings.max_per_img, shape)[0]
+            for boxes, scores, logits, _, levels in self._candidates(given, shape)
         ]
         made['proposals'] = torch.stack(proposals)
         made['class_scores'], made['deltas'] = self._classify(features, given['proposals'])
@@ -149,7 +149,7 @@ class TwoStageDetector(WholeDetector):
         regions, labels = places // classes, places % classes
         by_class = deltas.unflatten(1, (-1, 4)).expand(-1, classes, -1).flatten(0, 1)
         boxes = coder.decode(proposals[regions], by_class[places], max_shape=shape)
-        return _choose(boxes, scores, labels, settings, settings.max_per_img, shape)
+        return _choose(boxes, scores, scores, labels, settings, settings.max_per_img, shape)
 
     def _masks(self, features: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         head = self.model.roi_head
@@ -180,31 +180,39 @@ def detector_of(model: Any) -> WholeDetector:
 def _best_of_level(
     head: Any, logits: Tensor, deltas: Tensor, priors: Tensor, shape: Sequence[int], level: int
 ) -> tuple[Tensor, ...]:
-    """Boxes, scores, labels and the level of the best anchors of one image."""
+    """Boxes, scores, logits, labels and the level of the best anchors of one image."""
     classes = head.cls_out_channels
-    scores = logits.permute(1, 2, 0).flatten().sigmoid()
-    scores, places = scores.topk(min(head.test_cfg.nms_pre, scores.numel()))
+    logits, places = (
+        logits.permute(1, 2, 0).flatten().topk(min(head.test_cfg.nms_pre, logits.numel()))
+    )
     anchors, labels = places // classes, places % classes
     deltas = deltas.permute(1, 2, 0).reshape(-1, 4)[anchors]
     boxes = head.bbox_coder.decode(priors[anchors], deltas, max_shape=shape)
-    return boxes, scores, labels, torch.full_like(labels, level)
+    return boxes, logits.sigmoid(), logits, labels, torch.full_like(labels, level)
 
 
 def _choose(
     boxes: Tensor,
     scores: Tensor,
+    order: Tensor,
     groups: Tensor,
     settings: Any,
     count: int,
     shape: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best boxes of a group that overlap no better one: ``count`` rows by falling score."""
+    """The best boxes of a group that overlap no better one: ``count`` rows by falling score.
+
+    ``order`` says which is better: probabilities that are near to 1 are the same number, and
+    those of another library have other last bits, which logits do not.
+    """
     smallest = settings.get('min_bbox_size', -1)
     if smallest >= 0:
-        scores = scores * ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(1)
+        large = ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(1)
+        scores = scores * large
+        order = torch.where(large, order, torch.finfo(order.dtype).min)
     # As mmdet does: boxes of other groups lie elsewhere.
     apart = boxes + groups[:, None].to(boxes) * (max(shape) + 1)
-    kept = nms(apart, scores, settings.nms.iou_threshold)
+    kept = nms(apart, order, settings.nms.iou_threshold)
     # The row behind the last stands for none.
     kept = torch.cat([kept, kept.new_full((count,), len(boxes))])[:count]
     chosen = torch.cat([scores, scores.new_zeros(1)])[kept]

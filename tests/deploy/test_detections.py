@@ -94,6 +94,19 @@ def test_the_network_chooses_what_the_model_predicts(kind):
         check(made, want, network.facts['score_threshold'])
 
 
+def test_sure_objects_come_in_the_order_of_their_logits():
+    model = detector('retinanet')
+    model.bbox_head.retina_cls.weight.data *= 30
+    network = detector_of(model)
+    with torch.no_grad():
+        outputs = dict(zip(network.names, network(images(1)), strict=True))
+        exact = dict(zip(network.names, network.double()(images(1).double()), strict=True))
+    # In float32 their probabilities are the same number, and any order is that of falling ones.
+    assert (outputs['scores'].diff() == 0).sum() > 10
+    torch.testing.assert_close(outputs['labels'], exact['labels'])
+    torch.testing.assert_close(outputs['boxes'].double(), exact['boxes'], rtol=0, atol=1e-2)
+
+
 def test_rows_behind_the_last_object_are_marked():
     model = detector('retinanet')
     model.bbox_head.test_cfg.nms.iou_threshold = 1e-6
