@@ -6,6 +6,8 @@ import torch
 from mmcv.ops import carafe
 from mmcv.ops.carafe import CARAFEPack
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 # kernel, groups, scale
 SETTINGS = [(3, 1, 2), (5, 2, 1), (1, 4, 3), (5, 4, 2)]
 

@@ -7,6 +7,8 @@ from mmcv.ops import deform_conv2d, modulated_deform_conv2d
 
 from mmvmamba.compat import mmcv_ops
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 # stride, padding, dilation, groups, deformable groups
 GEOMETRIES = [
     (1, 1, 1, 1, 1),

@@ -7,6 +7,8 @@ from mmcv.ops import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, deform_roi_p
 
 from tests.compat.test_roi_align import sample
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 # samples per cell and axis, scale, gamma
 SETTINGS = [(2, 0.5, 0.1), (0, 1.0, 0.3), (3, 0.25, 1.0)]
 SIZE = 3, 2

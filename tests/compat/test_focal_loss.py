@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmcv.ops import sigmoid_focal_loss
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 CLASSES = 4
 
 

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from mmcv.ops import MaskedConv2d
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 
 @pytest.mark.parametrize('kernel,padding', [(1, 0), (3, 1), ((3, 5), (1, 2))], ids=str)
 def test_marked_places_have_the_values_of_the_convolution(kernel, padding):

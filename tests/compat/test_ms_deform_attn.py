@@ -5,6 +5,8 @@ import pytest
 import torch
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 SHAPES = [(4, 5), (2, 3)]
 
 

@@ -5,6 +5,8 @@ import pytest
 import torch
 from mmcv.ops import batched_nms, nms, nms_match, soft_nms
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 
 def random_boxes(count, seed=0, size=60.0):
     rng = np.random.default_rng(seed)

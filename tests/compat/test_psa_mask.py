@@ -6,6 +6,8 @@ import torch
 from mmcv import _ext
 from mmcv.ops import PSAMask
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 # Maps (height, width) and windows; larger and smaller than the map, of even and odd edges.
 SIZES = [((3, 4), (5, 7)), ((4, 3), (3, 3)), ((5, 2), (4, 2)), ((1, 1), (1, 1))]
 

@@ -6,6 +6,8 @@ import torch
 import torchvision
 from mmcv.ops import RoIAlign, roi_align
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 SETTINGS = [
     pytest.param(*setting, id='ratio{}-aligned{}-scale{}'.format(*setting))
     for setting in [(2, True, 0.5), (2, False, 0.5), (0, True, 1.0), (3, False, 0.25)]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmcv.ops import roi_pool
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 
 def pool_by_loop(maps, rois, size, scale):
     """Every pixel is compared that touches a cell."""

@@ -6,6 +6,8 @@ import torch.distributed as dist
 from mmcv.ops import SyncBatchNorm
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures('stand_ins')
+
 
 @pytest.fixture
 def one_process(tmp_path):
