@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import mmvmamba
 package = Path(mmvmamba.__file__).parent
 assert {place!r} in str(package), package
 for name in ('configs/det/l1_maskrcnn_1x.py', 'tools/dist_train.sh', 'tools/train.py',
-             'demo/toy_demo.py', 'model-index.yml'):
+             'demo/toy_demo.py', 'demo/deploy/classify.cpp', 'model-index.yml'):
     assert (package / '.mim' / name).exists(), name
 assert 'mambaout_femto' in mmvmamba.list_models()
 assert 'l1_maskrcnn_1x' in mmvmamba.list_models()
@@ -42,6 +43,15 @@ def distributions(tmp_path_factory):
     folder = tmp_path_factory.mktemp('dist')
     run(sys.executable, '-m', 'build', '--outdir', folder, ROOT, cwd=folder)
     return folder
+
+
+def test_sdist_has_no_part_of_the_tests(distributions):
+    """A few of them, which setuptools would add, do not run without the others."""
+    (sdist,) = distributions.glob('*.tar.gz')
+    with tarfile.open(sdist) as archive:
+        names = [name.partition('/')[2] for name in archive.getnames()]
+    assert 'mmvmamba/py.typed' in names
+    assert [name for name in names if name.startswith('tests')] == []
 
 
 @pytest.mark.parametrize('pattern', ['*.whl', '*.tar.gz'])
