@@ -1,6 +1,6 @@
 """Every block of code on a page compiles, and calls what is there the way it is called.
 
-The tutorials are run as well: ``test_walks.py``.
+Most pages are walked as well: ``test_walks.py``.
 """
 
 import ast
