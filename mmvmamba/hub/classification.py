@@ -12,7 +12,7 @@ from torch import nn
 from mmvmamba.apis.classifiers import build_classifier
 from mmvmamba.apis.metafiles import config_root
 from mmvmamba.apis.model_table import find_model
-from mmvmamba.apis.models import get_model
+from mmvmamba.apis.models import get_model, list_models
 from mmvmamba.checkpoint import load_converted, load_model
 from mmvmamba.compat import require
 
@@ -65,6 +65,12 @@ class ImageClassificationInferencer(mmpretrain.ImageClassificationInferencer):
                 model = classifier_of_config(config, pretrained)
                 pretrained = False
             super().__init__(model, pretrained, device=device, classes=classes, **kwargs)
+
+    @staticmethod
+    def list_models(pattern: str | None = None) -> list[str]:
+        """The names of classifiers, of mmpretrain and ours, that match a shell-like pattern."""
+        theirs = mmpretrain.ImageClassificationInferencer.list_models(pattern)
+        return sorted({*theirs, *list_models(pattern, 'classification')})
 
     def __call__(self, *args, **kwargs) -> list[dict]:
         with DefaultScope.overwrite_default_scope(SCOPE):

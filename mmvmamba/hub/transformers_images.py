@@ -14,6 +14,8 @@ from mmvmamba.apis.descriptions import CONFIG_NAME, preprocessing_entries, read_
 from mmvmamba.apis.hub_folders import find_folder
 from mmvmamba.apis.preprocess import open_image
 
+from .transformers_models import preprocessing_of
+
 __all__ = ['VisionMambaImageProcessor']
 
 ImageLike = str | Path | Image.Image | np.ndarray
@@ -50,8 +52,7 @@ class VisionMambaImageProcessor(BaseImageProcessor):
         """
         options = {key: kwargs[key] for key in _HUB_OPTIONS if key in kwargs}
         folder, _ = find_folder(pretrained_model_name_or_path, hub_options=options)
-        preprocessing = read_config_json(folder / CONFIG_NAME).preprocessing
-        assert preprocessing is not None
+        preprocessing = preprocessing_of(read_config_json(folder / CONFIG_NAME))
         return cls(preprocessing.img_size, preprocessing.crop_pct, preprocessing.crop_mode)
 
     def __call__(

@@ -10,11 +10,11 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 
-from mmvmamba.apis import FeatureExtractor
+from mmvmamba.apis import FeatureExtractor, Preprocessing
 from mmvmamba.apis.classifiers import build_classifier, quiet_log
 from mmvmamba.apis.descriptions import (
     CONFIG_NAME,
@@ -24,7 +24,8 @@ from mmvmamba.apis.descriptions import (
     preprocessing_entries,
 )
 from mmvmamba.apis.hub_folders import find_folder
-from mmvmamba.checkpoint import Converted, fit_model, load_converted
+from mmvmamba.checkpoint import CheckpointError, Converted, fit_model, load_converted
+from mmvmamba.checkpoint.fitting import MisfitError
 from mmvmamba.registry import MODELS
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     'VisionMambaForImageClassification',
     'VisionMambaModel',
     'official_config',
+    'preprocessing_of',
 ]
 
 _HUB_OPTIONS = ('revision', 'token', 'cache_dir', 'local_files_only', 'force_download')
@@ -65,8 +67,7 @@ class VisionMambaConfig(BackboneConfigMixin, PreTrainedConfig):
             # transformers takes two classes then.
             self.id2label = self.label2id = None
         description = describe_entries(self._entries(), CONFIG_NAME)
-        assert description.preprocessing is not None
-        for name, value in preprocessing_entries(description.preprocessing).items():
+        for name, value in preprocessing_entries(preprocessing_of(description)).items():
             setattr(self, name, value)
         if is_unnamed:
             self.num_labels = description.model['head']['num_classes']
@@ -107,6 +108,20 @@ class VisionMambaConfig(BackboneConfigMixin, PreTrainedConfig):
         names = ('mean', 'std', 'crop_pct', 'crop_mode', 'interpolation')
         size = (3, self.image_size, self.image_size)
         return dict(input_size=size, **{name: getattr(self, name) for name in names})
+
+
+def preprocessing_of(description: ModelDescription) -> Preprocessing:
+    """How a classifier wants its images; nothing else is a model of transformers.
+
+    Raises:
+        CheckpointError: The description is of a detector or segmentor.
+    """
+    if description.preprocessing is None:
+        raise CheckpointError(
+            f'transformers reads classifiers of mmvmamba, and the folder has a {description.task} '
+            'model: read it with mmvmamba.PretrainedModel.from_pretrained'
+        )
+    return description.preprocessing
 
 
 def official_config(model_type: str) -> type[VisionMambaConfig]:
@@ -169,7 +184,10 @@ class _HubModel(PreTrainedModel):
             options = {key: kwargs.pop(key) for key in _HUB_OPTIONS if key in kwargs}
             folder, _ = find_folder(pretrained_model_name_or_path, hub_options=options)
             if not isinstance(config, PreTrainedConfig):
-                config = cls.config_class.from_pretrained(folder)
+                # What is no setting of the config is an argument of the model.
+                config, kwargs = AutoConfig.from_pretrained(
+                    folder, return_unused_kwargs=True, **kwargs
+                )
             state_dict = _fitting(load_converted(folder), config, ignore_mismatched_sizes)
             kept = tuple(f'model.{name}.' for name in cls.part_names)
             state_dict = {key: value for key, value in state_dict.items() if key.startswith(kept)}
@@ -257,5 +275,11 @@ def _fitting(
     """The weights by the names of a whole classifier, once they are known to fit it."""
     with torch.device('meta'):
         classifier = _classifier_of(config)
-    fitted = fit_model(classifier, weights, new_head=ignore_mismatched_sizes)
+    try:
+        fitted = fit_model(classifier, weights, new_head=ignore_mismatched_sizes)
+    except MisfitError as error:
+        raise MisfitError(
+            f'{error}. For another number of classes give ignore_mismatched_sizes=True, and the '
+            'head starts anew'
+        ) from error
     return {f'model.{key}': value for key, value in fitted.state_dict.items()}

@@ -86,3 +86,11 @@ def test_inferencers_of_three_toolboxes_work_one_after_another(official):
             assert detector(image)['predictions'][0].keys() == {'labels', 'scores', 'bboxes'}
             assert segmentor(image)['predictions'].shape == image.shape[:2]
         assert DefaultScope.get_current_instance().scope_name == 'mmdet'
+
+
+def test_inferencer_lists_our_names_beside_those_of_mmpretrain():
+    found = mmvmamba.ImageClassificationInferencer.list_models('*tiny*')
+    assert 'vim_tiny' in found
+    assert any(name.startswith('swin') for name in found)
+    assert found == sorted(set(found))
+    assert mmvmamba.ImageClassificationInferencer.list_models('nothing*') == []

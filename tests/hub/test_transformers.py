@@ -1,5 +1,7 @@
 """Our models behind transformers' Auto classes, as their authors document them."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from PIL import Image
 
 import mmvmamba
 from mmvmamba.apis import MODEL_TABLE
+from mmvmamba.apis.pretrained import describe
+from mmvmamba.checkpoint import CheckpointError
 from tests.apis.test_pretrained import official_config
 from tests.official_files import golden, state_of, write_hub_folder
 
@@ -113,6 +117,30 @@ def test_backbone_gives_the_maps_that_are_asked_for(classifier, ours, monkeypatc
 
 
 @torch.no_grad()
+def test_backbone_of_a_folder_takes_what_it_is_asked_for(ours, official):
+    """Without the question to the hub that ``AutoBackbone`` asks."""
+    from mmvmamba.hub.transformers_models import VisionMambaBackbone
+
+    for folder in (ours, official):
+        backbone = VisionMambaBackbone.from_pretrained(folder, out_indices=(1, 2))
+        assert backbone.out_features == ['stage2', 'stage3']
+        assert [m.shape[1] for m in backbone(IMAGES).feature_maps] == backbone.channels
+        backbone = VisionMambaBackbone.from_pretrained(folder, out_features=['stage4'])
+        assert len(backbone(IMAGES).feature_maps) == 1
+        with pytest.raises(ValueError, match='out_indices'):
+            VisionMambaBackbone.from_pretrained(folder, out_indices=(1, 7))
+
+
+def test_detector_is_no_model_of_transformers(tmp_path):
+    with torch.device('meta'):
+        detector = mmvmamba.get_model('l1_maskrcnn_1x', device='meta')
+    (tmp_path / 'config.json').write_text(json.dumps(describe(detector).entries()))
+    for auto in ('AutoConfig', 'AutoModelForImageClassification'):
+        with pytest.raises(CheckpointError, match='has a detection model: read it with mmvmamba'):
+            load(auto, tmp_path)
+
+
+@torch.no_grad()
 def test_fine_tuning_starts_the_head_anew(classifier, ours):
     model = load(
         'AutoModelForImageClassification', ours, num_labels=3, ignore_mismatched_sizes=True
@@ -122,7 +150,7 @@ def test_fine_tuning_starts_the_head_anew(classifier, ours):
     own = classifier.backbone.state_dict()
     for key, value in model.model.backbone.state_dict().items():
         assert torch.equal(value, own[key]), key
-    with pytest.raises(ValueError, match='does not fit ImageClassifier'):
+    with pytest.raises(CheckpointError, match=r'does not fit .* give ignore_mismatched_sizes'):
         load('AutoModelForImageClassification', ours, num_labels=3)
 
 
