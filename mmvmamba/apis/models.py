@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mmvmamba.checkpoint import load_converted
+from mmvmamba.checkpoint.fitting import MisfitError
 from mmvmamba.checkpoint.sources import download
 
 from .classifiers import build_named_model, weights_of
+from .identify import identify_model
 from .model_table import MODEL_TABLE, find_model
 from .optimization import optimize_for_inference
 from .preprocess import MEAN, STD
@@ -76,7 +79,15 @@ def get_model(
         ValueError: There is no such model or argument, or no official weights.
         CheckpointError: The weights and the model do not fit.
     """
-    model = build_named_model(name, pretrained, num_classes, entry, backbone_overrides)
+    try:
+        model = build_named_model(name, pretrained, num_classes, entry, backbone_overrides)
+    except MisfitError as error:
+        if isinstance(pretrained, bool):
+            raise
+        found = identify_model(load_converted(pretrained, entry))
+        if found in (None, name):
+            raise
+        raise MisfitError(f'{error}. These are weights of {found!r}') from error
     model = as_pretrained(model).to(device).eval()
     return optimize_for_inference(model) if optimize else model
 

@@ -277,3 +277,13 @@ def test_features_of_a_detector_are_pointed_to():
         ValueError, match=r"maps of l1_maskrcnn_1x are get_model\('l1_maskrcnn_1x'\)"
     ):
         mmvmamba.get_feature_extractor('l1_maskrcnn_1x')
+
+
+def test_weights_of_another_model_are_named(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(get_model('mambaout_test', num_classes=3).state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"not fit .*These are weights of 'mambaout_test'"):
+        get_model('mambaout_femto', pretrained=path)
+    torch.save({**get_model('mambaout_test').state_dict(), 'neck.more': torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match=r'1 not in the model: neck\.more$'):
+        get_model('mambaout_test', pretrained=path)
