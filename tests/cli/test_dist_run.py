@@ -92,7 +92,9 @@ def test_a_request_to_stop_reaches_every_process(number, tmp_path):
     script.write_text(
         'import signal, sys, time\n'
         f'signal.signal({int(number)}, lambda *_: (time.sleep(0.5), sys.exit(143)))\n'
-        'print("ready", flush=True)\n'
+        # One write, where print makes two that another process may come between.
+        'sys.stdout.write("ready\\n")\n'
+        'sys.stdout.flush()\n'
         'while True: time.sleep(0.1)\n'
     )
     process = subprocess.Popen(
