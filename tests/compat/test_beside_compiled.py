@@ -18,7 +18,8 @@ from mmcv.ops import (
     soft_nms,
 )
 
-from mmvmamba.compat import mmcv_ops, mmcv_ops_status
+from mmvmamba.compat import mmcv_ops_status
+from tests.compat.conftest import put_in_place
 from tests.compat.test_deform_conv import GEOMETRIES, make_inputs
 from tests.compat.test_nms import random_boxes
 
@@ -29,13 +30,11 @@ if mmcv_ops_status()[0] != 'compiled':
 @pytest.fixture
 def both(monkeypatch):
     """Calls a function with mmcv's operators and with the stand-ins in their places."""
-    from mmcv import _ext
 
     def both(function):
         theirs = function()
         called = []
-        for name in mmcv_ops.__all__:
-            monkeypatch.setattr(_ext, name, recorded(getattr(mmcv_ops, name), called))
+        put_in_place(monkeypatch, lambda stand_in: recorded(stand_in, called))
         ours = function()
         assert called, 'no stand-in was called'
         return theirs, ours
