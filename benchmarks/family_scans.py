@@ -11,6 +11,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from mmvmamba.fake_gpu import OperatorLog, fake_autocast, fake_gpu, move_to_fake_gpu
 from mmvmamba.models.backbones.mambavision import MambaVisionMixer
@@ -133,7 +134,10 @@ def _kept_scan(
     place: Callable[[nn.Module], nn.Module],
     autocast: AbstractContextManager[object],
 ) -> tuple[ScanArgs, int]:
-    modules = [] if scan.module is None else [place(scan.module())]
+    # Initial weights are drawn anew until all are in range, which fake ones cannot tell.
+    with unset_fake_temporarily():
+        modules = [] if scan.module is None else [scan.module()]
+    modules = [place(module) for module in modules]
     with autocast, OperatorLog(keep='selective_scan') as log:
         scan.run(device, *modules)
     *tensors, softplus, order_all, _, _, _ = log.kept[0]

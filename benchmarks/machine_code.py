@@ -88,19 +88,25 @@ def count_kinds(body: Sequence[Instruction]) -> Counter[str]:
 
 def disassemble(cubin: bytes) -> str:
     """The text of a compiled kernel, by the disassembler that comes with Triton."""
+    from triton import knobs
+
     with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
         file.write(cubin)
         file.flush()
-        command = [_tool('nvdisasm'), '-c', file.name]
+        command = [knobs.nvidia.nvdisasm.path, '-c', file.name]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def resources(ptx: str, architecture: str) -> tuple[int, int]:
     """Registers of a thread, and bytes that it spills (stores and loads), as the assembler says."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    # Triton brings several, and writes for the one that it calls itself.
+    assembler = get_ptxas(int(re.sub(r'\D', '', architecture))).path
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, 'kernel.ptx')
         source.write_text(ptx)
-        command = [_tool('ptxas'), '-v', f'-arch={architecture}', source, '-o', '/dev/null']
+        command = [assembler, '-v', f'-arch={architecture}', source, '-o', '/dev/null']
         log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     spills = re.findall(r'(\d+) bytes spill (?:stores|loads)', log)
     used = re.search(r'Used (\d+) registers', log)
@@ -155,9 +161,3 @@ def _parse(text: str) -> tuple[list[Instruction], dict[str, int]]:
             predicate = (found['predicate'] or '').strip()
             instructions.append(Instruction(found['operation'], found['operands'], predicate))
     return instructions, labels
-
-
-def _tool(name: str) -> str:
-    import triton
-
-    return str(Path(triton.__file__).parent.joinpath('backends', 'nvidia', 'bin', name))

@@ -109,7 +109,10 @@ def _tensors(value: Any) -> Iterator[Any]:
 
 @contextmanager
 def fake_gpu() -> Iterator[None]:
-    """Inside, tensors of the device 'cuda' can be made on any machine; they hold no data."""
+    """Inside, tensors of the device 'cuda' can be made on any machine; they hold no data.
+
+    torch before 2.10 asks the driver for them, which may end the process.
+    """
     with (
         tables_apart(),
         FakeTensorMode(allow_non_fake_inputs=True),

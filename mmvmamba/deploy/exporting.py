@@ -218,7 +218,7 @@ def _trace(network: Network, images: Tensor, is_dynamic: bool, name: str) -> Exp
         with torch.no_grad():
             network(images)
             with _plain_operators():
-                return torch.export.export(network, (images,), dynamic_shapes=shapes)
+                return torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False)
     except (RuntimeError, torch._dynamo.exc.UserError) as error:
         height, width = images.shape[-2:]
         raise ValueError(

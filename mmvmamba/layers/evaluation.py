@@ -42,7 +42,7 @@ Norm = nn.LayerNorm | nn.RMSNorm
 KEPT = '_kept_of_weights'
 IS_READY = '_is_ready_for_inference'
 _held_by_graph: ContextVar[list[object] | None] = ContextVar('held by graph', default=None)
-# Hooks of all modules; torch 2.6 has no function that tells whether there are some.
+# Hooks of all modules; torch has no function that tells whether there are some.
 GLOBAL_HOOKS = tuple(
     getattr(modules, f'_global_{kind}_hooks')
     for kind in ('forward_pre', 'forward', 'backward_pre', 'backward')

@@ -10,6 +10,7 @@ from torch import nn
 from mmvmamba import graphed
 from mmvmamba.apis import GraphedModel, graphs
 from mmvmamba.fake_gpu import fake_gpu, move_to_fake_gpu
+from tests.versions import needs_fake_gpu
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def images(batch=1):
     return torch.zeros(batch, 2, device='cuda')
 
 
+@needs_fake_gpu
 def test_a_graph_is_captured_once_for_each_shape_and_the_oldest_goes(captures):
     model = graphed(move_to_fake_gpu(nn.Linear(2, 3)).eval(), most=2)
     with torch.no_grad():
@@ -40,6 +42,7 @@ def test_a_graph_is_captured_once_for_each_shape_and_the_oldest_goes(captures):
     assert captures == [(1, 2), (2, 2), (3, 2), (2, 2)]
 
 
+@needs_fake_gpu
 def test_weights_that_changed_are_captured_anew(captures):
     layer = move_to_fake_gpu(nn.Linear(2, 3)).eval()
     model = graphed(layer)
@@ -58,6 +61,7 @@ def test_weights_that_were_cast_or_moved_leave_no_graph():
     assert [x.dtype for x in model._weights] == [torch.float16] * 2
 
 
+@needs_fake_gpu
 def test_gradients_and_training_run_the_model_itself(captures):
     model = graphed(move_to_fake_gpu(nn.Linear(2, 3)).eval())
     assert model(images()).requires_grad

@@ -83,7 +83,7 @@ def fake_hub(monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f'http://127.0.0.1:{server.server_address[1]}'
         monkeypatch.setattr(constants, 'ENDPOINT', address)
-        monkeypatch.setattr(constants, 'HF_HUB_DISABLE_XET', True)
+        monkeypatch.setattr(constants, 'HF_HUB_DISABLE_XET', True, raising=False)
         yield hub
         server.shutdown()
 

@@ -4,6 +4,7 @@ import torch
 from mmvmamba.fake_gpu import fake_gpu
 from mmvmamba.layers.aligned_projection import aligned_weight, project_parts, split_aligned
 from mmvmamba.testing import assert_close
+from tests.versions import needs_fake_gpu
 
 
 @pytest.mark.parametrize('sizes', [(12, 16, 16), (20, 8, 8), (16, 16, 16)], ids=str)
@@ -24,6 +25,7 @@ def test_aligned_parts_are_the_same_numbers_and_gradients(sizes):
         assert_close(a, b, 'gradient')
 
 
+@needs_fake_gpu
 def test_parts_of_a_gpu_begin_where_vectors_do():
     with fake_gpu():
         x = torch.empty(2, 5, 6, device='cuda', dtype=torch.bfloat16)

@@ -10,6 +10,9 @@ from mmvmamba.ops import tables
 from mmvmamba.ops.ms_deform_attn import triton as deform_attn
 from mmvmamba.ops.tables import table_of
 from tests.models.test_backbone_contract import NAMES, build
+from tests.versions import needs_fake_gpu
+
+pytestmark = needs_fake_gpu
 
 NOT_FOR_GPU = 'copies from the host, for which a GPU waits'
 

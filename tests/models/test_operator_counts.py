@@ -7,6 +7,7 @@ import torch
 
 from mmvmamba.fake_gpu import OperatorLog, fake_autocast, fake_gpu, move_to_fake_gpu
 from mmvmamba.models import backbones
+from tests.versions import needs_fake_gpu
 
 # Model, as it is and under autocast: operators before they were fused and weights kept, and the
 # most there may be now, one of them to lay out each map that is put out. Attention counts for all
@@ -19,6 +20,7 @@ COUNTS = {
 }
 
 
+@needs_fake_gpu
 @pytest.mark.parametrize('name', COUNTS)
 def test_a_forward_pass_is_given_few_operators(name):
     build, *limits = COUNTS[name]

@@ -181,6 +181,9 @@ def test_works_with(name, what):
     OFFERS[what](build(name).eval(), image(64, 64))
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 9), reason='the sizes of a convolution are no part of an older trace'
+)
 def test_tables_of_rotations_follow_the_size_of_images_in_a_symbolic_trace():
     backbone = build('VisionMamba', use_rope=True).eval()
     traced = torch.fx.symbolic_trace(backbone)

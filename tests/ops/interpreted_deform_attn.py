@@ -17,11 +17,11 @@ from tests.ops.deform_attn_inputs import (
     run_with_grads,
     to_double,
 )
-from tests.ops.interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
+from tests.ops.interpreter import error_by_allowed, fresh_memory_is_nan, mend_interpreter, strided
 
 
 def main():
-    accept_numpy()
+    mend_interpreter()
     errors = {name: run(case) for name, case in CASES.items()}
     small = (1, 5, 2, 3, 2, [(5, 6), (2, 3)])
     errors['views'] = run(small, view=strided)

@@ -11,7 +11,7 @@ import torch
 
 from mmvmamba.ops.selective_scan import dispatch
 from mmvmamba.ops.selective_scan import triton as backend
-from tests.ops.interpreter import accept_numpy, error_by_allowed, fresh_memory_is_nan, strided
+from tests.ops.interpreter import error_by_allowed, fresh_memory_is_nan, mend_interpreter, strided
 from tests.ops.scan_inputs import (
     PLAIN_MAMBA,
     fast_scan,
@@ -82,7 +82,7 @@ LONG_CASES = {
 
 
 def main() -> None:
-    accept_numpy()
+    mend_interpreter()
     if '--long' in sys.argv:
         errors = {name: run(*case) for name, case in LONG_CASES.items()}
         # Chunks as they are on a GPU.

@@ -71,14 +71,26 @@ def strided(x):
     return torch.stack([x, torch.full_like(x, float('nan'))], dim=-1)[..., 0]
 
 
-def accept_numpy():
-    """numpy 2.4 no longer turns arrays of one element into scalars, as Triton 3.6 expects of it."""
+def mend_interpreter():
+    """Works around two of its faults.
+
+    numpy 2.4 no longer turns arrays of one element into scalars, as Triton 3.6 expects of it. In
+    Triton 3.9 a comparison of numbers becomes integers once it meets a tile, and no mask.
+    """
     from triton.runtime import interpreter
 
     original = interpreter._patch_lang_tensor
 
-    def patch(tensor, scope):
-        original(tensor, scope)
-        scope.set_attr(tensor, '__index__', lambda self: int(self.handle.data.item()))
+    def patch(tensor, *scope):
+        original(tensor, *scope)
+        tensor.__index__ = lambda self: int(self.handle.data.item())
 
     interpreter._patch_lang_tensor = patch
+
+    splat = interpreter.InterpreterBuilder.create_splat
+
+    def typed_splat(builder, tile, value):
+        # The handle of a comparison has the type of what was compared.
+        return splat(builder, tile, interpreter.TensorHandle(value.data, tile.scalar))
+
+    interpreter.InterpreterBuilder.create_splat = typed_splat

@@ -167,7 +167,7 @@ def test_graphs_that_leave_pytorch_have_plain_operators():
             return ms_deform_attn(value, SHAPES, locations, weights)
 
     with torch.no_grad(), deform_attn_backend('export'):
-        program = torch.export.export(Attention(), tuple(inputs.values()))
+        program = torch.export.export(Attention(), tuple(inputs.values()), strict=False)
     names = [str(node.target) for node in program.graph.nodes if node.op == 'call_function']
     assert any('grid_sampler' in name for name in names)
     assert not [name for name in names if 'mmvmamba' in name]

@@ -126,7 +126,8 @@ def operators_of(start: object) -> frozenset[str]:
     while todo:
         thing = todo.pop()
         # `carafe = CARAFEFunction.apply`
-        thing = getattr(thing, '__self__', thing) if inspect.ismethod(thing) else thing
+        if isinstance(thing, types.MethodType | types.BuiltinMethodType):
+            thing = thing.__self__
         if id(thing) in seen or not is_followed(thing):
             continue
         seen.add(id(thing))

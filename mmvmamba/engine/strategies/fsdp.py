@@ -9,6 +9,7 @@ import torch
 from mmengine.device import get_device
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from mmvmamba.engine.sharded import shard_like, whole
 from mmvmamba.registry import STRATEGIES
@@ -62,13 +63,6 @@ class FSDPStrategy(DDPStrategy):
                     module.with_cp = True
         if not self.distributed:
             return super()._wrap_model(model)
-        try:
-            from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-        except ImportError as error:
-            raise ValueError(
-                f'FSDPStrategy needs torch 2.6 or later, got {torch.__version__}; upgrade torch, '
-                'or take DDPStrategy'
-            ) from error
         device = get_device()
         model = self.convert_model(model.to(device))
         policy = MixedPrecisionPolicy(

@@ -156,9 +156,9 @@ def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[T
         with without_autocast(args.u.device):
             return plain_scan(args)
     needs_grad = torch.is_grad_enabled() and any(
-        x is not None and x.requires_grad for x in args[:7]
+        isinstance(x, Tensor) and x.requires_grad for x in args
     )
-    chunk_length = chunk_length_for(args.u.device, args.state) if needs_grad else 0
+    chunk_length = chunk_length_for(args.u.device, args.A.shape[2]) if needs_grad else 0
     operator = _for_functorch(torch.ops.mmvmamba.selective_scan, _FunctionalScan)
     outputs: Outputs = operator(*args, backend, chunk_length, with_last_state)
     return outputs[:2]
