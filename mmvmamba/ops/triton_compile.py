@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mmvmamba.ops.triton_device import OPTIONS
+
 __all__ = ['Launch', 'compile_for', 'recorded_launches']
 
 TYPES = {
@@ -56,7 +58,9 @@ class _Recorder:
         self.kernel, self.launches = kernel, launches
 
     def __getitem__(self, grid: Sequence[int]) -> Callable[..., None]:
-        def launch(*args: Any, num_warps: int = 4, **constants: Any) -> None:
+        def launch(
+            *args: Any, num_warps: int = 4, enable_fp_fusion: bool, **constants: Any
+        ) -> None:
             self.launches.append(_describe(self.kernel, args, constants, num_warps, grid[0]))
 
         return launch
@@ -126,4 +130,5 @@ def compile_for(launch: Launch, backend: str, architecture: int | str) -> Any:
     attributes = {(place,): [['tt.divisibility', ALIGNMENT]] for place in launch.aligned}
     source = ASTSource(launch.kernel, launch.signature, launch.constants, attributes)
     target = GPUTarget(backend, architecture, WARP_SIZES[backend])
-    return triton.compile(source, target=target, options={'num_warps': launch.num_warps})
+    options = {'num_warps': launch.num_warps, **OPTIONS}
+    return triton.compile(source, target=target, options=options)

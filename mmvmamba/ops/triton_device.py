@@ -5,8 +5,10 @@ from importlib.util import find_spec
 
 import torch
 
-__all__ = ['interpreted', 'on_device', 'power_of_two', 'triton_unavailable_reason']
+__all__ = ['OPTIONS', 'interpreted', 'on_device', 'power_of_two', 'triton_unavailable_reason']
 
+# Every kernel multiplies and adds in one instruction, also where Triton (3.10) does not by default.
+OPTIONS = {'enable_fp_fusion': True}
 
 # Where Triton was found to run, which takes longer to find out than a small scan.
 _found: set[torch.device] = set()

@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from mmvmamba.ops.triton_device import on_device, power_of_two
+from mmvmamba.ops.triton_device import OPTIONS, on_device, power_of_two
 
 __all__ = ['add_norm', 'convolve_silu', 'gate_channels']
 
@@ -33,7 +33,7 @@ def add_norm(
     with on_device(stream.device):
         _kernels().add_norm_kernel[(-(-rows // block),)](
             stream, branch, scale, weight, bias, total, normed, rows, dim, eps,
-            IS_RMS=is_rms, ROWS=block, DIM=width, num_warps=WARPS,
+            IS_RMS=is_rms, ROWS=block, DIM=width, num_warps=WARPS, **OPTIONS,
         )  # fmt: skip
     # An operator may not hand back what it was given.
     return stream.new_empty(0) if total is None else total, normed
@@ -49,7 +49,7 @@ def convolve_silu(x: Tensor, weight: Tensor, bias: Tensor | None, before: Sequen
     with on_device(x.device):
         _kernels().convolve_silu_kernel[(programs,)](
             x, weight, bias, out, x.stride(0), x.stride(1), batch, length, dim,
-            before[0], before[-1], TAPS=taps, TOKENS=TOKENS, DIMS=DIMS, num_warps=WARPS,
+            before[0], before[-1], TAPS=taps, TOKENS=TOKENS, DIMS=DIMS, num_warps=WARPS, **OPTIONS,
         )  # fmt: skip
     return out
 
@@ -63,7 +63,7 @@ def gate_channels(gate: Tensor, identity: Tensor, convolved: Tensor, activation:
     with on_device(gate.device):
         _kernels().gate_channels_kernel[(programs,)](
             *parts, out, *(x.stride(0) for x in parts), rows, dim, identity.shape[-1],
-            GELU=activation == 'gelu', ROWS=block, DIMS=DIMS, num_warps=WARPS,
+            GELU=activation == 'gelu', ROWS=block, DIMS=DIMS, num_warps=WARPS, **OPTIONS,
         )  # fmt: skip
     return out
 

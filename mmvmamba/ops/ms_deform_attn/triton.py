@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmvmamba.ops.backends import alert_not_deterministic
 from mmvmamba.ops.tables import table_of
-from mmvmamba.ops.triton_device import on_device, power_of_two, triton_unavailable_reason
+from mmvmamba.ops.triton_device import OPTIONS, on_device, power_of_two, triton_unavailable_reason
 
 __all__ = ['backward', 'forward', 'unavailable_reason']
 
@@ -60,7 +60,7 @@ def _launch(
         launch[(batch * heads * -(-queries // block),)](
             value, _geometry(shapes, value.device), locations, weights, *others,
             tokens, queries, heads, channels, levels, points,
-            QUERIES=block, CHANNELS=width, num_warps=WARPS,
+            QUERIES=block, CHANNELS=width, num_warps=WARPS, **OPTIONS,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvmamba.ops.triton_device import on_device, power_of_two, triton_unavailable_reason
+from mmvmamba.ops.triton_device import OPTIONS, on_device, power_of_two, triton_unavailable_reason
 
 from .arguments import ScanArgs
 from .triton_plan import (
@@ -68,6 +68,7 @@ def _sum_directions(args: ScanArgs, out: Tensor, z: Tensor | None) -> Tensor:
         _kernels().selective_scan_gate_kernel[(programs,)](
             out, z, gated, *((0, 0, 0) if z is None else z.stride()), args.length, args.dim,
             DIRECTIONS=args.directions, TOKENS=GATE_TOKENS, DIMS=GATE_DIMS, num_warps=GATE_WARPS,
+            **OPTIONS,
         )  # fmt: skip
     return gated
 
@@ -105,7 +106,7 @@ def _scan_directions(
             directions, length, plan.groups, plan.group_dim, plan.segments,
             plan.segment_length, chunk_length or plan.segment_length,
             SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, DIMS=dims,
-            num_warps=config.warps, **constants,
+            num_warps=config.warps, **constants, **OPTIONS,
         )  # fmt: skip
 
     with on_device(u.device):
@@ -223,7 +224,7 @@ def _launch_backward(
     if is_single:
         kernels.single_state_bwd_kernel[(programs,)](
             *given, *sizes, plan.segments, plan.segment_length, **flags,
-            WIDE=_is_wide(args, grad_out), num_warps=config.warps,
+            WIDE=_is_wide(args, grad_out), num_warps=config.warps, **OPTIONS,
         )  # fmt: skip
         return grad_B, grad_C
     state = power_of_two(args.state)
@@ -231,7 +232,7 @@ def _launch_backward(
     kernels.selective_scan_bwd_kernel[(programs,)](
         *given, scratch, *sizes, splits, plan.segments, plan.segment_length, chunk_length,
         scratch.shape[1], state=args.state, STATE=state, STAGES=config.stages, **flags,
-        num_warps=config.warps,
+        num_warps=config.warps, **OPTIONS,
     )  # fmt: skip
     return grad_B, grad_C
 
@@ -265,12 +266,13 @@ def _carry(
             plan.segment_length,
             state=state, SOFTPLUS=args.delta_softplus, ORDER_ALL=args.order_all, REVERSE=reverse,
             STEPS=config.steps, DIMS=dims, STATE=power_of_two(state), STAGES=config.stages,
-            num_warps=config.warps,
+            num_warps=config.warps, **OPTIONS,
         )  # fmt: skip
         block = 256
         kernels.selective_scan_carry_kernel[(batch * directions * -(-dim * state // block),)](
             args.A, states, sums, carried, last, _direction_stride(args.A),
             directions, dim, plan.segments, state=state, REVERSE=reverse, BLOCK=block, num_warps=1,
+            **OPTIONS,
         )  # fmt: skip
     return carried
 
