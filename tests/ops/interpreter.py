@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from mmengine.utils import digit_version
 
 from mmvmamba.testing import allowed_half_error
 
@@ -77,6 +78,7 @@ def mend_interpreter():
     numpy 2.4 no longer turns arrays of one element into scalars, as Triton 3.6 expects of it. In
     Triton 3.9 a comparison of numbers becomes integers once it meets a tile, and no mask.
     """
+    import triton
     from triton.runtime import interpreter
 
     original = interpreter._patch_lang_tensor
@@ -87,6 +89,8 @@ def mend_interpreter():
 
     interpreter._patch_lang_tensor = patch
 
+    if digit_version(triton.__version__) < digit_version('3.9'):
+        return
     splat = interpreter.InterpreterBuilder.create_splat
 
     def typed_splat(builder, tile, value):

@@ -81,6 +81,9 @@ def test_channels_first_is_the_same_scan():
     assert_close(got, want.transpose(1, 2), 'out', 1e-6)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 9), reason='older graphs keep conversions that change nothing'
+)
 @pytest.mark.parametrize(('length', 'nodes'), [(49, 109), (196, 133), (1024, 229), (4200, 244)])
 def test_number_of_operators(length, nodes):
     # With four directions, as in PlainMamba and VMamba: the figures in the scan's README.
