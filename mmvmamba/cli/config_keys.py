@@ -31,6 +31,26 @@ KNOWN_KEYS = (
     *('model_wrapper_cfg', 'activation_checkpointing', 'efficient_conv_bn_eval'),
 )
 
+# What mmcv 1 read from there, and where it is set now.
+MOVED_KEYS = {
+    'data': 'train_dataloader, val_dataloader and test_dataloader',
+    'samples_per_gpu': 'train_dataloader.batch_size',
+    'workers_per_gpu': 'train_dataloader.num_workers',
+    'optimizer': 'optim_wrapper.optimizer',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'fp16': 'optim_wrapper.type, or --amp',
+    'lr_config': 'param_scheduler',
+    'runner': 'train_cfg',
+    'total_epochs': 'train_cfg.max_epochs',
+    'evaluation': 'val_evaluator and train_cfg.val_interval',
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'log_config': 'default_hooks.logger',
+    'dist_params': 'env_cfg.dist_cfg',
+    'resume_from': 'load_from and resume, or --resume FILE',
+}
+# Files that OpenMMLab ships have these yet, unread.
+LEFTOVERS = {'data', 'optimizer', 'optimizer_config', 'fp16', 'runner'}
+
 # Common names of a config's own values that resemble one of those.
 KNOWN_VARIABLES = ('train_pipeline', 'val_pipeline', 'test_pipeline')
 
@@ -87,7 +107,9 @@ def unknown_keys(cfg: Config) -> Iterator[tuple[str, str]]:
         The dotted key and a hint: the nearest key, or all that there are.
     """
     for key in cfg:
-        if key not in (*KNOWN_KEYS, *KNOWN_VARIABLES):
+        if key in MOVED_KEYS and key not in LEFTOVERS and not _places(cfg, key):
+            yield key, f'it was one of mmcv 1, set {MOVED_KEYS[key]}'
+        elif key not in (*KNOWN_KEYS, *KNOWN_VARIABLES):
             near = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=_NEAR)
             if near:
                 yield key, f'did you mean {near[0]!r}?'
@@ -110,7 +132,9 @@ def unknown_options(cfg: Config, options: dict) -> Iterator[tuple[str, str]]:
         key = option.partition('.')[0]
         if key in KNOWN_KEYS:
             continue
-        if key not in cfg:
+        if key in MOVED_KEYS and key not in cfg:
+            yield option, f'nothing reads {key!r}, a key of mmcv 1; set {MOVED_KEYS[key]}'
+        elif key not in cfg:
             (near,) = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=0.0)
             yield option, f'nothing reads {key!r}; the nearest key is {near!r}'
         elif places := _places(cfg, key):

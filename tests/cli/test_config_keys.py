@@ -73,6 +73,20 @@ def test_an_option_that_nothing_reads_is_refused():
     assert "unknown key 'model.neck.colour'; there are act_cfg, add_extra_convs," in said
 
 
+def test_a_key_of_mmcv_1_is_answered_with_what_there_is_now(tmp_path):
+    assert message('det', data__samples_per_gpu=4) == (
+        "--cfg-options data.samples_per_gpu: nothing reads 'data', a key of mmcv 1; set "
+        'train_dataloader, val_dataloader and test_dataloader'
+    )
+    path = tmp_path / 'config.py'
+    path.write_text("optimizer = dict(type='SGD')\nlr_config = dict(policy='step', step=[8, 11])\n")
+    with pytest.raises(UserError, match=r"unknown key 'lr_config'; .*mmcv 1, set param_scheduler"):
+        load_config(str(path))
+    # A variable that the file uses is none.
+    path.write_text('total_epochs = 7\ntrain_cfg = dict(by_epoch=True, max_epochs=total_epochs)\n')
+    assert load_config(str(path)).train_cfg.max_epochs == 7
+
+
 def test_a_variable_of_the_file_that_is_already_used_is_refused(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(
