@@ -32,6 +32,7 @@ TASK_WEIGHTS = {
     for name, model in read_metafile(folder).items()
     if 'Weights' in model
 }
+LOADER_OF_ARRAYS = 'LoadImageFromNDArray'
 
 
 def build_task_model(
@@ -80,6 +81,10 @@ def attach_config(model: Any, config: Config) -> None:
     for step in dataset.pipeline:
         if step['type'] in toolbox.module_dict:
             step['type'] = f'{config.default_scope}.{step["type"]}'
+    if config.default_scope == 'mmseg':
+        # Which mmseg's function puts in the first place if it is given arrays.
+        arrays = toolbox.module_dict[LOADER_OF_ARRAYS]
+        TRANSFORMS.register_module(LOADER_OF_ARRAYS, module=arrays, force=True)
     config.test_pipeline = [
         step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')
     ]

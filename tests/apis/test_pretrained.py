@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -349,6 +350,9 @@ def test_inference_of_the_toolboxes_takes_models_of_any_task(tmp_path):
             steps = get_test_pipeline_cfg(cfg) if toolbox == 'Det' else cfg.test_pipeline
             sample = Compose(steps)(dict(img_path=tmp_path / 'image.jpg', img_id=0))
             assert type(sample['data_samples']).__name__ == f'{toolbox}DataSample'
+    # As mmseg does, given an array.
+    steps[0]['type'] = 'LoadImageFromNDArray'
+    assert Compose(steps)(dict(img=np.zeros((64, 96, 3), np.uint8)))['inputs'].ndim == 3
 
 
 def test_every_family_has_a_card():
