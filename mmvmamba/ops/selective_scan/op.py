@@ -155,6 +155,7 @@ def _scan(args: ScanArgs, backend: str | None, with_last_state: bool) -> tuple[T
     if not is_compiling and SCAN.requested(backend) == 'export':
         with without_autocast(args.u.device):
             return plain_scan(args)
+    # Neither slices nor properties of the arguments: torch.compile before 2.10 follows none.
     needs_grad = torch.is_grad_enabled() and any(
         isinstance(x, Tensor) and x.requires_grad for x in args
     )
