@@ -2,8 +2,7 @@
 
 import mmvmamba  # noqa: F401  isort: skip  says in a sentence if mmengine is missing
 
-import sys
-
+from mmvmamba.cli.leaving import leave
 from mmvmamba.cli.main import run_tool
 
 
@@ -12,4 +11,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    leave(main())
