@@ -92,7 +92,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmvmamba', 'mmvmamba.*']),
     include_package_data=True,
-    entry_points={'console_scripts': ['mmvmamba = mmvmamba.cli.main:main']},
+    entry_points={'console_scripts': ['mmvmamba = mmvmamba.cli.main:program']},
     package_data={'mmvmamba': ['py.typed']},
     install_requires=read_requirements('runtime'),
     extras_require={

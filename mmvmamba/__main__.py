@@ -1,7 +1,6 @@
 """``python -m mmvmamba``: see :mod:`mmvmamba.cli.main`."""
 
-from mmvmamba.cli.leaving import leave
-from mmvmamba.cli.main import main
+from mmvmamba.cli.main import program
 
 if __name__ == '__main__':
-    leave(main())
+    program()

@@ -13,14 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from mmvmamba.compat import prepare_stack
 from mmvmamba.version import __version__
 
 from .commands import COMMANDS
 from .errors import EXIT_CODES, SETUP_ERRORS, user_errors
+from .leaving import leave
 
-__all__ = ['build_parser', 'main', 'parse_args', 'run_tool']
+__all__ = ['build_parser', 'main', 'parse_args', 'program', 'run_tool']
 
 DESCRIPTION = 'Vision-Mamba backbones for classification, detection and segmentation.'
 EPILOG = 'mmvmamba COMMAND --help shows the arguments of a command and an example.'
@@ -39,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Of a command that is named, the others need not be known.
     names = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
     return _run(build_parser(names).parse_args(argv))
+
+
+def program() -> NoReturn:
+    """Runs the command of the process, and ends it."""
+    leave(main())
 
 
 def run_tool(command: str, argv: Sequence[str] | None = None) -> int:
