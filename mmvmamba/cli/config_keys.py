@@ -108,7 +108,7 @@ def unknown_keys(cfg: Config) -> Iterator[tuple[str, str]]:
     """
     for key in cfg:
         if key in MOVED_KEYS and key not in LEFTOVERS and not _places(cfg, key):
-            yield key, f'it was one of mmcv 1, set {MOVED_KEYS[key]}'
+            yield key, _where_moved(key)
         elif key not in (*KNOWN_KEYS, *KNOWN_VARIABLES):
             near = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=_NEAR)
             if near:
@@ -132,13 +132,16 @@ def unknown_options(cfg: Config, options: dict) -> Iterator[tuple[str, str]]:
         key = option.partition('.')[0]
         if key in KNOWN_KEYS:
             continue
-        if key in MOVED_KEYS and key not in cfg:
-            yield option, f'nothing reads {key!r}, a key of mmcv 1; set {MOVED_KEYS[key]}'
-        elif key not in cfg:
+        if key not in cfg:
             (near,) = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=0.0)
-            yield option, f'nothing reads {key!r}; the nearest key is {near!r}'
+            hint = _where_moved(key) if key in MOVED_KEYS else f'the nearest key is {near!r}'
+            yield option, f'nothing reads {key!r}; {hint}'
         elif places := _places(cfg, key):
             yield option, f'the file itself has used up {key!r}; set what it is used for: {places}'
+
+
+def _where_moved(key: str) -> str:
+    return f'it was one of mmcv 1, set {MOVED_KEYS[key]}'
 
 
 def walk(node: object, key: str = '') -> list[tuple[str, dict]]:

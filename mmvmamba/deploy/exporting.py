@@ -218,6 +218,7 @@ def _trace(network: Network, images: Tensor, is_dynamic: bool, name: str) -> Exp
         with torch.no_grad():
             network(images)
             with _plain_operators():
+                # Not strict, as is the default since torch 2.9: a strict trace keeps the operators.
                 return torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False)
     except (RuntimeError, torch._dynamo.exc.UserError) as error:
         height, width = images.shape[-2:]

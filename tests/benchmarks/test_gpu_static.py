@@ -14,10 +14,7 @@ from mmvmamba.ops.selective_scan import triton_plan
 from mmvmamba.ops.triton_device import interpreted
 from tests.versions import needs_fake_gpu
 
-pytestmark = [
-    pytest.mark.skipif(interpreted(), reason='kernels are made for the interpreter'),
-    needs_fake_gpu,
-]
+pytestmark = pytest.mark.skipif(interpreted(), reason='kernels are made for the interpreter')
 of_triton_3_6 = pytest.mark.skipif(
     not triton.__version__.startswith('3.6.'), reason='the figures are those of Triton 3.6'
 )
@@ -106,6 +103,7 @@ def kind_of(operation):
     return import_module('machine_code').Instruction(operation, '', '').kind
 
 
+@needs_fake_gpu
 @pytest.mark.parametrize(
     'family,configs',
     [

@@ -75,7 +75,7 @@ def test_an_option_that_nothing_reads_is_refused():
 
 def test_a_key_of_mmcv_1_is_answered_with_what_there_is_now(tmp_path):
     assert message('det', data__samples_per_gpu=4) == (
-        "--cfg-options data.samples_per_gpu: nothing reads 'data', a key of mmcv 1; set "
+        "--cfg-options data.samples_per_gpu: nothing reads 'data'; it was one of mmcv 1, set "
         'train_dataloader, val_dataloader and test_dataloader'
     )
     path = tmp_path / 'config.py'

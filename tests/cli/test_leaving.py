@@ -1,6 +1,5 @@
 """A program of a distributed run does what is to be done in the end, and leaves the rest out."""
 
-import os
 import subprocess
 import sys
 
@@ -29,7 +28,7 @@ leave(3)
 def test_all_but_the_end_of_python_happens(in_group, tmp_path):
     program = PROGRAM.format(in_group=in_group, folder=tmp_path)
     done = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, env=os.environ, check=False
+        [sys.executable, '-c', program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 3, done.stderr
     rest = [] if in_group else ['the end of Python']
