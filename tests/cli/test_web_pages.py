@@ -156,3 +156,10 @@ def test_two_users_do_not_meet(page, image, tmp_path):
     page.browser.close()
     page.browser.switch_to.window(windows[0])
     assert sizes == [(600, 450), (448, 448)]
+
+
+def test_nothing_is_left_of_a_page_that_ended(tmp_path):
+    pytest.importorskip('gradio', reason='the extra [web] is not installed')
+    with serve('--model', CONFIGS['cls'], TMPDIR=str(tmp_path)):
+        assert list(tmp_path.glob('mmvmamba_web_*/gradio/*/shapes_1.png'))
+    assert not list(tmp_path.glob('mmvmamba_web_*'))

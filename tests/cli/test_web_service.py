@@ -64,11 +64,25 @@ def test_a_model_of_another_task_is_refused(ask):
         ask('instances', 'seg_mambaout')
 
 
-def test_results_are_saved(ask):
+def test_results_are_saved(ask, tmp_path):
     found = ask('regions', 'seg_mambaout')
-    picture, record = service.save(found.draw_classes_of_pixels(0.5), found.record)
+    downloads = service.Downloads(tmp_path)
+    picture, record = downloads.save(found.draw_classes_of_pixels(0.5), found.record)
     assert cv2.imread(picture).shape[0] == 480
     assert '"regions"' in Path(record).read_text()
+
+
+def test_only_the_last_results_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, 'KEPT_RESULTS', 2)
+    downloads, picture = service.Downloads(tmp_path), np.zeros((4, 4, 3), np.uint8)
+    files = [Path(downloads.save(picture, {})[0]) for _ in range(4)]
+    assert [file.exists() for file in files] == [False, False, True, True]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_upload_that_is_no_longer_kept_is_asked_for_again(tmp_path):
+    with pytest.raises(UserError, match='choose the image again'):
+        service.read_upload(str(tmp_path / 'gone.png'))
 
 
 def test_the_inside_of_a_model_without_weights(tmp_path, monkeypatch):

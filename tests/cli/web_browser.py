@@ -32,13 +32,14 @@ def until(condition, what=''):
 
 
 @contextmanager
-def serve(*arguments):
+def serve(*arguments, **environment):
     """The address of a page that ``mmvmamba web`` serves."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     command = [sys.executable, '-m', 'mmvmamba', 'web', '--port', str(port), *arguments]
-    with subprocess.Popen(command, env={**os.environ, 'OMP_NUM_THREADS': '1'}) as process:
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **environment}
+    with subprocess.Popen(command, env=environment) as process:
         until(lambda: _answers(port) or process.poll() is not None, 'the page')
         assert process.poll() is None
         try:

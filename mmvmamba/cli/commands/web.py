@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 
 from mmvmamba.cli.arguments import positive
@@ -42,16 +43,24 @@ def run(args: argparse.Namespace) -> None:
     from mmvmamba.apis.bare_models import bare_config
     from mmvmamba.cli.predictors import check_device
     from mmvmamba.cli.web.page import build_page, serve
-    from mmvmamba.cli.web.service import MAX_BYTES, Models, example_images
+    from mmvmamba.cli.web.service import MAX_BYTES, Downloads, Models, example_images
 
     check_device(args.device)
     bare_config(args.model)
     _check_port(args.host, args.port)
-    with tempfile.TemporaryDirectory(prefix='mmvmamba_examples_') as folder:
-        examples = example_images(Path(folder))
-        page = build_page(Models(args.device), examples, args.model, args.weights)
+    # A service is ended by SIGTERM: as by Ctrl-C, nothing stays of what was uploaded and found.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix='mmvmamba_web_') as folder:
+        os.environ['GRADIO_TEMP_DIR'] = os.path.join(folder, 'gradio')
+        examples, results = Path(folder, 'examples'), Path(folder, 'results')
+        for path in (examples, results):
+            path.mkdir()
+        page = build_page(
+            *(Models(args.device), Downloads(results), example_images(examples)),
+            *(args.model, args.weights),
+        )
         print(f'http://{args.host}:{args.port} (Ctrl-C ends it)', flush=True)
-        serve(page, args.host, args.port, MAX_BYTES, Path(folder))
+        serve(page, args.host, args.port, MAX_BYTES, examples)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -14,7 +14,7 @@ from mmvmamba.cli.errors import UserError
 from mmvmamba.visualization.panels import draw_classes, enlargement
 from mmvmamba.visualization.predictions import OPACITY
 
-from .service import Found, Models, save
+from .service import Downloads, Found, Models
 
 __all__ = ['THEME', 'build_page', 'serve']
 
@@ -24,6 +24,8 @@ THEME = gr.themes.Soft(font=['system-ui', 'sans-serif'], font_mono=['monospace']
 LEAST_WIDTH = 280
 # Seconds that a message stays.
 READING_TIME = 30
+# Seconds that uploads and results are kept.
+KEEPING_TIME = 24 * 3600
 INTRO = """# mmvmamba
 Vision-Mamba backbones: classify, detect, segment, and look inside. Without a weights file the
 official one is downloaded where there is one; *Inside* shows a model that is not trained then."""
@@ -37,16 +39,20 @@ KINDS = {
 }
 
 
-def build_page(models: Models, examples: list[str], model: str, weights: str) -> gr.Blocks:
+def build_page(
+    models: Models, downloads: Downloads, examples: list[str], model: str, weights: str
+) -> gr.Blocks:
     """Builds the page.
 
     Args:
         models: What predicts.
+        downloads: What writes the files of a result.
         examples: Images to click on.
         model: The one that is chosen at first.
         weights: Its file; empty for the official one.
     """
-    with gr.Blocks(title='mmvmamba', analytics_enabled=False) as page:
+    keeping = (KEEPING_TIME, KEEPING_TIME)
+    with gr.Blocks(title='mmvmamba', analytics_enabled=False, delete_cache=keeping) as page:
         gr.Markdown(INTRO)
         with gr.Row():
             choice = gr.Dropdown(
@@ -62,13 +68,13 @@ def build_page(models: Models, examples: list[str], model: str, weights: str) ->
         gr.Examples(examples, image, label='examples')
         inputs = [choice, file, image]
         with gr.Tab('Classify'):
-            _classify(models, inputs)
+            _classify(models, downloads, inputs)
         with gr.Tab('Detect'):
-            _detect(models, inputs)
+            _detect(models, downloads, inputs)
         with gr.Tab('Segment'):
-            _segment(models, inputs)
+            _segment(models, downloads, inputs)
         with gr.Tab('Inside'):
-            _look_inside(models, inputs)
+            _look_inside(models, downloads, inputs)
     return page
 
 
@@ -107,7 +113,7 @@ def _result(name: str, files: str = 'PNG and JSON') -> tuple[gr.Image, gr.Files]
     return picture, gr.Files(label=files, elem_id=f'{name}_files')
 
 
-def _classify(models: Models, inputs: list) -> None:
+def _classify(models: Models, downloads: Downloads, inputs: list) -> None:
     button = gr.Button('Classify', variant='primary', elem_id='classify')
     bars = gr.Label(label='the five best classes', num_top_classes=5, elem_id='classes')
     files = gr.Files(label='PNG and JSON', elem_id='classify_files')
@@ -119,12 +125,12 @@ def _classify(models: Models, inputs: list) -> None:
         picture = draw_classes(
             found.image, list(best), list(best.values()), enlargement(found.image)
         )
-        return best, save(picture, found.record)
+        return best, downloads.save(picture, found.record)
 
     button.click(run, inputs, [bars, files])
 
 
-def _detect(models: Models, inputs: list) -> None:
+def _detect(models: Models, downloads: Downloads, inputs: list) -> None:
     button = gr.Button('Detect', variant='primary', elem_id='detect')
     with gr.Row():
         threshold = gr.Slider(
@@ -143,7 +149,7 @@ def _detect(models: Models, inputs: list) -> None:
             return None, None, ''
         drawn, number = found.draw_objects(threshold, names)
         total = len(found.record['instances'])
-        return drawn, save(drawn, found.record), f'{number} of {total} objects are drawn'
+        return drawn, downloads.save(drawn, found.record), f'{number} of {total} objects are drawn'
 
     @_messages
     def run(model: str, weights: str, path: str | None) -> tuple:
@@ -156,7 +162,7 @@ def _detect(models: Models, inputs: list) -> None:
     _draw_anew(found, settings, draw, [state, threshold, names], shown)
 
 
-def _segment(models: Models, inputs: list) -> None:
+def _segment(models: Models, downloads: Downloads, inputs: list) -> None:
     button = gr.Button('Segment', variant='primary', elem_id='segment')
     opacity = gr.Slider(0, 1, OPACITY, step=0.05, label='opacity', elem_id='opacity')
     named = gr.Markdown('Click into the result to learn the class of a place.', elem_id='clicked')
@@ -167,7 +173,7 @@ def _segment(models: Models, inputs: list) -> None:
         if found is None:
             return None, None
         drawn = found.draw_classes_of_pixels(opacity)
-        return drawn, save(drawn, found.record)
+        return drawn, downloads.save(drawn, found.record)
 
     @_messages
     def run(model: str, weights: str, path: str | None) -> Found:
@@ -198,7 +204,7 @@ def _draw_anew(
     gr.on(settings, trigger_mode='always_last', **event)
 
 
-def _look_inside(models: Models, inputs: list) -> None:
+def _look_inside(models: Models, downloads: Downloads, inputs: list) -> None:
     kind = gr.Radio(list(KINDS), value=next(iter(KINDS)), label='what', elem_id='kind')
     button = gr.Button('Look', variant='primary', elem_id='look')
     picture, files = _result('look', 'PNG')
@@ -207,7 +213,7 @@ def _look_inside(models: Models, inputs: list) -> None:
     @_messages
     def run(model: str, weights: str, path: str | None, kind: str) -> tuple:
         drawn = models.inside(KINDS[kind], model, weights, path)
-        return drawn, save(drawn)
+        return drawn, downloads.save(drawn)
 
     button.click(run, [*inputs, kind], [picture, files])
 

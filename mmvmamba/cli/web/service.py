@@ -1,9 +1,10 @@
 """What the web page asks for: predictions that can be drawn anew, and pictures of the inside."""
 
 import json
+import shutil
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,17 @@ from mmvmamba.datasets.toy.scenes import draw_scene
 from mmvmamba.visualization.panels import enlargement
 from mmvmamba.visualization.predictions import draw_instances, draw_regions
 
-__all__ = ['MAX_BYTES', 'MAX_PIXELS', 'Found', 'Models', 'example_images', 'read_upload', 'save']
+__all__ = [
+    *('MAX_BYTES', 'MAX_PIXELS', 'Downloads', 'Found', 'Models'),
+    *('example_images', 'read_upload'),
+]
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 25_000_000
 # Models that are kept for the next question.
 KEPT = 2
+# Results that stay until Gradio has certainly copied them.
+KEPT_RESULTS = 32
 
 
 @dataclass
@@ -151,6 +157,8 @@ def read_upload(path: str | None) -> np.ndarray:
     """
     if not path:
         raise UserError('choose an image first')
+    if not Path(path).exists():
+        raise UserError('choose the image again: uploads are kept for a day')
     size = Path(path).stat().st_size
     if size > MAX_BYTES:
         raise UserError(f'the file has {size / 2**20:.0f} MiB; {MAX_BYTES >> 20} are allowed')
@@ -166,23 +174,37 @@ def read_upload(path: str | None) -> np.ndarray:
     return read_image(path)
 
 
-def save(picture: np.ndarray, record: dict | None = None) -> list[str]:
-    """Writes a picture and a record, to be downloaded.
+class Downloads:
+    """The files of the last results. Gradio copies what it is given, and forgets it in time.
 
     Args:
-        picture: RGB, uint8.
-        record: Written as JSON beside it.
-
-    Returns:
-        The files.
+        folder: Where they are written; it exists.
     """
-    folder = Path(tempfile.mkdtemp(prefix='mmvmamba_web_'))
-    files = [folder / 'result.png']
-    cv2.imwrite(str(files[0]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if record is not None:
-        files.append(folder / 'result.json')
-        files[1].write_text(json.dumps(record))
-    return [str(file) for file in files]
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: deque[Path] = deque()
+
+    def save(self, picture: np.ndarray, record: dict | None = None) -> list[str]:
+        """Writes a picture and a record, to be downloaded.
+
+        Args:
+            picture: RGB, uint8.
+            record: Written as JSON beside it.
+
+        Returns:
+            The files.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        files = [folder / 'result.png']
+        cv2.imwrite(str(files[0]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if record is not None:
+            files.append(folder / 'result.json')
+            files[1].write_text(json.dumps(record))
+        self._kept.append(folder)
+        if len(self._kept) > KEPT_RESULTS:
+            shutil.rmtree(self._kept.popleft(), ignore_errors=True)
+        return [str(file) for file in files]
 
 
 def example_images(folder: Path) -> list[str]:
