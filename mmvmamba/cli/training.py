@@ -1,9 +1,11 @@
 """What the training tool's arguments do to a config, and which runner runs it."""
 
 import argparse
+import time
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 
 from mmvmamba.engine import Runner, latest_checkpoint
@@ -114,4 +116,12 @@ def set_show_val(cfg: Config, limit: int) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner that the config names, by default the one of mmvmamba."""
+    # Logs and figures have the second's name; of two runs with one name, one writes into the other.
+    while any(name.endswith(_second()) for name in MMLogger._instance_dict):
+        time.sleep(0.05)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _second() -> str:
+    """The name that mmengine gives to a run that begins now."""
+    return time.strftime('%Y%m%d_%H%M%S', time.localtime(time.time()))
