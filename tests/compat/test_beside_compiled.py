@@ -81,12 +81,13 @@ def test_modulated_deformable_convolution(both, geometry):
 
 @pytest.mark.parametrize('aligned', [False, True])
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
-def test_roi_align(both, sampling_ratio, aligned):
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+def test_roi_align(both, mode, sampling_ratio, aligned):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 12, 14, generator=generator, dtype=torch.float64)
     boxes, _ = random_boxes(20)
     rois = torch.cat([torch.arange(20.0, dtype=torch.float64)[:, None] % 2, boxes], dim=1)
-    settings = ((3, 4), 0.25, sampling_ratio, 'avg', aligned)
+    settings = ((3, 4), 0.25, sampling_ratio, mode, aligned)
     run = partial(values_and_gradients, lambda x: roi_align(x, rois, *settings))
     assert_equal_numbers(*both(lambda: run(x)))
 

@@ -12,6 +12,7 @@ SETTINGS = [
     pytest.param(*setting, id='ratio{}-aligned{}-scale{}'.format(*setting))
     for setting in [(2, True, 0.5), (2, False, 0.5), (0, True, 1.0), (3, False, 0.25)]
 ]
+BOTH = pytest.mark.parametrize('mode', ['avg', 'max'])
 
 
 def sample(image, y, x):
@@ -28,7 +29,7 @@ def sample(image, y, x):
     return upper * (1 - v) + lower * v
 
 
-def roi_align_by_loop(maps, rois, size, scale, ratio, aligned):
+def roi_align_by_loop(maps, rois, size, scale, ratio, aligned, pool=np.mean):
     out = np.zeros((len(rois), maps.shape[1], *size))
     for number, (batch, *corners) in enumerate(rois):
         x1, y1, x2, y2 = np.array(corners) * scale - (0.5 if aligned else 0)
@@ -46,7 +47,7 @@ def roi_align_by_loop(maps, rois, size, scale, ratio, aligned):
                 )
                 for i, j in np.ndindex(*count)
             ]
-            out[number, :, row, column] = np.mean(values, axis=0)
+            out[number, :, row, column] = pool(values, axis=0)
     return out
 
 
@@ -59,27 +60,31 @@ def make_inputs(dtype=torch.float64):
     return maps, rois
 
 
+@BOTH
 @pytest.mark.parametrize('ratio,aligned,scale', SETTINGS)
-def test_output_is_that_of_the_loop(ratio, aligned, scale):
+def test_output_is_that_of_the_loop(ratio, aligned, scale, mode):
     maps, rois = make_inputs()
-    got = roi_align(maps, rois, (3, 2), scale, ratio, 'avg', aligned)
-    expected = roi_align_by_loop(maps.numpy(), rois.numpy(), (3, 2), scale, ratio, aligned)
+    got = roi_align(maps, rois, (3, 2), scale, ratio, mode, aligned)
+    pool = dict(avg=np.mean, max=np.max)[mode]
+    expected = roi_align_by_loop(maps.numpy(), rois.numpy(), (3, 2), scale, ratio, aligned, pool)
     torch.testing.assert_close(got, torch.tensor(expected))
 
 
+@BOTH
 @pytest.mark.parametrize('ratio,aligned,scale', SETTINGS)
-def test_gradient(ratio, aligned, scale):
+def test_gradient(ratio, aligned, scale, mode):
     maps, rois = make_inputs()
     maps.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: roi_align(x, rois, (3, 2), scale, ratio, 'avg', aligned), (maps,)
+        lambda x: roi_align(x, rois, (3, 2), scale, ratio, mode, aligned), (maps,)
     )
 
 
-def test_no_rois():
+@BOTH
+def test_no_rois(mode):
     maps, rois = make_inputs()
     maps.requires_grad_()
-    out = RoIAlign(3, 0.5, 2)(maps, rois[:0])
+    out = RoIAlign(3, 0.5, 2, mode)(maps, rois[:0])
     assert out.shape == (0, 3, 3, 3)
     out.sum().backward()
     assert torch.equal(maps.grad, torch.zeros_like(maps))
@@ -99,10 +104,13 @@ def test_bfloat16_is_computed_in_float32():
     assert torch.equal(half.grad, single.grad.bfloat16())
 
 
-def test_maximum_pooling_is_refused():
+def test_the_maximum_of_a_cell_without_samples_is_zero():
     maps, rois = make_inputs()
-    with pytest.raises(NotImplementedError, match=r"'roi_align' with pool_mode='max'.*mmcv"):
-        roi_align(maps, rois, 3, 0.5, 2, 'max', True)
+    rois[2, 3:] = rois[2, 1:3]
+    maps.requires_grad_()
+    out = roi_align(maps, rois[2:], 3, 0.5, 0, 'max', True)
+    out.sum().backward()
+    assert not out.any() and not maps.grad.any()
 
 
 def boxes_of_every_kind(dtype):
@@ -140,10 +148,11 @@ def test_equal_to_torchvision(ratio, aligned, scale, dtype):
     )
 
 
-def test_float16_is_computed_in_float32():
+@BOTH
+def test_float16_is_computed_in_float32(mode):
     maps, rois = make_inputs(torch.float32)
-    out = roi_align(maps.half(), rois.half(), 3, 0.5, 2, 'avg', True)
-    full = roi_align(maps.half().float(), rois.half().float(), 3, 0.5, 2, 'avg', True)
+    out = roi_align(maps.half(), rois.half(), 3, 0.5, 2, mode, True)
+    full = roi_align(maps.half().float(), rois.half().float(), 3, 0.5, 2, mode, True)
     assert torch.equal(out, full.half())
 
 
@@ -164,20 +173,22 @@ def test_the_number_of_threads_changes_nothing():
         assert torch.equal(grad, results[0][1])
 
 
+@BOTH
 @pytest.mark.parametrize('image', [-1, 2])
-def test_a_box_of_an_image_that_is_not_there_is_refused(image):
+def test_a_box_of_an_image_that_is_not_there_is_refused(image, mode):
     maps, rois = make_inputs()
     rois[1, 0] = image
     with pytest.raises(ValueError, match=r'rois must name images 0\.\.1 of the batch.*got'):
-        roi_align(maps, rois, 3, 0.5, 2, 'avg', True)
+        roi_align(maps, rois, 3, 0.5, 2, mode, True)
 
 
+@BOTH
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_a_box_that_is_not_finite_gives_nan_and_no_gradient(value):
+def test_a_box_that_is_not_finite_gives_nan_and_no_gradient(value, mode):
     maps, rois = make_inputs()
     rois[1, 3] = value
     maps.requires_grad_()
-    out = roi_align(maps, rois, 3, 0.5, 0, 'avg', True)
+    out = roi_align(maps, rois, 3, 0.5, 0, mode, True)
     assert out[1].isnan().all()
     assert out[[0, 2]].isfinite().all()
     out[1].sum().backward()

@@ -1,4 +1,7 @@
-"""RoIAlign: our kernels on the CPU, torchvision's operator elsewhere and without numba."""
+"""RoIAlign: our kernels on the CPU, torchvision's operator elsewhere and without numba.
+
+The largest sample of a cell instead of the average is for what asks for it: PyTorch, box by box.
+"""
 
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
@@ -7,15 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from mmvmamba.ops import roi_align
 
+from .roi_align_max import roi_align_max_backward, roi_align_max_forward
+
 __all__ = ['roi_align_backward', 'roi_align_forward']
 
-
-def _check_pool_mode(pool_mode: int) -> None:
-    if pool_mode != 1:
-        raise NotImplementedError(
-            "mmcv's operator 'roi_align' with pool_mode='max' needs the compiled mmcv; "
-            "mmvmamba's stand-in has pool_mode='avg'"
-        )
+MAXIMUM = 0
 
 
 def _has_kernels(tensor: Tensor) -> bool:
@@ -51,25 +50,30 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``output`` with the averages of ``input`` over the cells of ``rois``.
+    """Fill ``output`` with what ``input`` has in the cells of ``rois``.
 
     Args:
         input: (batch, channels, height, width).
         rois: (n, 5) rows of batch index and corners.
         output: (n, channels, aligned_height, aligned_width), written.
-        argmax_y: unused, for maximum pooling.
-        argmax_x: unused, for maximum pooling.
+        argmax_y: as ``output`` for the maximum, written: where it lies.
+        argmax_x: likewise.
         aligned_height: rows of a cell grid.
         aligned_width: columns of a cell grid.
         spatial_scale: from the corners' scale to ``input``'s.
         sampling_ratio: samples per cell and axis; 0 takes as many as the cell is large.
-        pool_mode: 1 for the average.
+        pool_mode: 0 for the maximum of a cell, 1 for the average.
         aligned: whether pixel centres lie at half integers.
     """
-    _check_pool_mode(pool_mode)
     dtype = _compute_dtype(input)
     tensors = input.to(dtype), rois.to(dtype)
     size = aligned_height, aligned_width
+    if pool_mode == MAXIMUM:
+        roi_align_max_forward(
+            *(*tensors, output, argmax_y, argmax_x),
+            *(spatial_scale, sampling_ratio, aligned),
+        )
+        return
     if _has_kernels(input):
         pooled = roi_align.roi_align_forward(*tensors, size, spatial_scale, sampling_ratio, aligned)
     else:
@@ -93,10 +97,11 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fill ``grad_input`` from ``grad_output``; the other arguments are those of the forward."""
-    _check_pool_mode(pool_mode)
     dtype = _compute_dtype(grad_output)
     tensors, shape = (grad_output.to(dtype), rois.to(dtype)), grad_input.shape
-    if _has_kernels(grad_output):
+    if pool_mode == MAXIMUM:
+        grad = roi_align_max_backward(*tensors, argmax_y.to(dtype), argmax_x.to(dtype), shape)
+    elif _has_kernels(grad_output):
         grad = roi_align.roi_align_backward(*tensors, shape, spatial_scale, sampling_ratio, aligned)
     else:
         grad = torch.ops.torchvision._roi_align_backward(

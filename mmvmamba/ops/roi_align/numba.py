@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvmamba.ops.cpu.compiled import has_numba, load_kernels
 from mmvmamba.ops.cpu.threads import run_on_team
 
-__all__ = ['can_run', 'roi_align_backward', 'roi_align_forward']
+__all__ = ['can_run', 'check_images', 'roi_align_backward', 'roi_align_forward']
 
 
 def can_run(device: torch.device) -> bool:
@@ -55,6 +55,16 @@ def roi_align_backward(
     return grad_input
 
 
+def check_images(rois: Tensor, batch: int) -> None:
+    """Raises a ValueError if a box is of an image that is not in the batch."""
+    images = rois[:, 0].long()
+    if images.numel() and (images.min() < 0 or images.max() >= batch):
+        raise ValueError(
+            f'rois must name images 0..{batch - 1} of the batch in their first column, '
+            f'got {images.min().item()}..{images.max().item()}'
+        )
+
+
 def _run(
     name: str, maps: Tensor, rois: Tensor, out: Tensor, scale: float, ratio: int, aligned: bool
 ) -> None:
@@ -62,12 +72,8 @@ def _run(
     batch, channels, height, width = maps.shape
     if not out.numel() or not maps.numel():
         return
+    check_images(rois, batch)
     images = rois[:, 0].long()
-    if images.min() < 0 or images.max() >= batch:
-        raise ValueError(
-            f'rois must name images 0..{batch - 1} of the batch in their first column, '
-            f'got {images.min().item()}..{images.max().item()}'
-        )
     corners = rois[:, 1:] * torch.tensor(scale, dtype=rois.dtype) - (0.5 if aligned else 0.0)
     start, length = corners[:, :2], corners[:, 2:] - corners[:, :2]
     if not aligned:
