@@ -57,7 +57,7 @@ test-full: test-all audit upstream matrix  ## everything without a GPU, with ten
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n 2 --dist loadfile -m "full and not gpu"
 
-matrix: $(VENV)/.installed  ## run the fast tests with other versions (hours, 20 GB); TESTS="tests/compat" for some
+matrix: $(VENV)/.installed  ## run the fast tests with other versions (hours, 40 GB); TESTS="tests/compat" for some
 	$(PIP) 'nox>=2024.4' uv
 	$(BIN)/nox $(if $(TESTS),-- $(TESTS))
 

@@ -1,6 +1,6 @@
 """`make matrix`: the fast tests in environments of several versions, one after the other.
 
-    nox                                   # all, some 4 GB and half an hour each
+    nox                                   # all, some 6 GB and half an hour each
     nox -s oldest -- tests/compat         # one of them, and some of the tests
 
 Each session adds a row to work_dirs/matrix.md; docs/drop_in.md has the last rows.

@@ -29,11 +29,39 @@ def test_channels_of_the_old_backbone_are_replaced_alone(tool):
     own = dict(in_channels=512)
     parts = [dict(in_channels=(512, 256), depth=512)]
     head = dict(in_channels=256, feat_channels=256, parts=parts, kernel_update_head=own)
-    tool.replace_channels(head, [256, 512], {256: 24, 512: 48})
+    tool.replace_channels(head, [256, 512], [24, 48])
     assert head.pop('kernel_update_head') == dict(in_channels=512)
     assert head == dict(
-        in_channels=24, feat_channels=256, parts=[dict(in_channels=[48, 24], depth=512)]
+        in_channels=24, feat_channels=256, parts=[dict(in_channels=(48, 24), depth=512)]
     )
+
+
+def test_levels_of_the_same_channels_are_told_apart_by_their_place(tool):
+    heads = [dict(in_channels=64, in_index=-1), dict(in_channels=(32, 64, 64))]
+    tool.replace_channels(heads, [32, 64, 64], [8, 12, 16])
+    assert heads == [dict(in_channels=16, in_index=-1), dict(in_channels=(8, 12, 16))]
+    with pytest.raises(ValueError, match='cannot become'):
+        tool.replace_channels(dict(in_channels=64), [32, 64, 64], [8, 12, 16])
+
+
+def test_a_head_without_convolutions_hands_on_what_it_gets(tool):
+    head = dict(in_channels=64, channels=64, num_convs=0)
+    tool.replace_channels(head, [64], [8])
+    assert head == dict(in_channels=8, channels=8, num_convs=0)
+
+
+def test_what_fails_is_tried_with_its_own_backbone(tool, monkeypatch, capsys):
+    def run(cfg, package, family, size):
+        if family in cfg.fails:
+            raise ValueError(f'{family} does not fit')
+
+    monkeypatch.setattr(tool, 'run', run)
+    for fails in ([], ['vim'], ['vim', None]):
+        path = Path('atss/atss.py')
+        assert tool.tell(path, Config(dict(fails=fails)), 'mmdet', 'vim', 8) == bool(fails)
+    outcomes = [line.split(' | ')[-1] for line in capsys.readouterr().out.splitlines()]
+    why = 'ValueError: vim does not fit'
+    assert outcomes == ['runs |', f'{why} |', f'{why} (nor does it run with its own) |']
 
 
 @pytest.mark.parametrize(
