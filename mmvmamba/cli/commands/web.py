@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     # A service is ended by SIGTERM: as by Ctrl-C, nothing stays of what was uploaded and found.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix='mmvmamba_web_') as folder:
-        os.environ['GRADIO_TEMP_DIR'] = os.path.join(folder, 'gradio')
+        os.environ.setdefault('GRADIO_TEMP_DIR', os.path.join(folder, 'gradio'))
         examples, results = Path(folder, 'examples'), Path(folder, 'results')
         for path in (examples, results):
             path.mkdir()
