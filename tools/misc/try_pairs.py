@@ -141,7 +141,7 @@ def replace_channels(node: Any, before: list[int], after: list[int]) -> None:
 
 
 def renewed(channels: int, before: list[int], after: list[int]) -> int:
-    """The channels of the one level that had some."""
+    """What the one level of so many channels has now."""
     found = {new for old, new in zip(before, after, strict=True) if old == channels}
     if len(found) > 1:
         raise ValueError(f'levels of {before} channels cannot become {after} by their numbers')

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serves the page until Ctrl-C."""
+    """Serves the page until Ctrl-C or SIGTERM."""
     # Nothing is told to anybody.
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
     try:
